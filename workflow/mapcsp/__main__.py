@@ -1,0 +1,5 @@
+"""`python -m mapcsp`: the same as the command `mapcsp`."""
+
+from mapcsp.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""Where a result came from: hashes of code, files and settings, and seeds derived from them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mapcsp
+
+PACKAGE = Path(__file__).parent
+
+
+@cache
+def code_id(*modules: str) -> str:
+    """Hash of the source of modules or subpackages (`ga`, `store`, …), for the `params:` of a rule.
+
+    Snakemake does not see what a command imports; with this value among its params, a changed module reruns its stage.
+    Raises FileNotFoundError for a name that is neither a module nor a subpackage.
+    """
+    digest = hashlib.sha256()
+    for module in sorted(modules):
+        path = PACKAGE / module
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+        for file in files:
+            digest.update(str(file.relative_to(PACKAGE)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# Not part of a stage's own code: settings reach a stage as a frozen section, and errors and hashes change no number.
+_NO_CODE = {"__init__", "settings", "errors", "provenance", "resources"}
+
+
+@cache
+def imported_modules(*entries: str) -> tuple[str, ...]:
+    """Modules of mapcsp that `entries` import, directly or through others, imports inside functions included.
+
+    entries: such as `ga/run`. Returns sorted names for `code_id`, without modules that decide no number.
+    Raises FileNotFoundError for an entry that does not exist.
+    """
+    found: set[str] = set()
+    waiting = [name for entry in entries for name in (entry, *_packages(entry.split("/")))]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in _NO_CODE:
+            continue
+        found.add(name)
+        waiting.extend(_imports(name))
+    return tuple(sorted(found))
+
+
+def _imports(module: str) -> set[str]:
+    """Modules that one source file imports from mapcsp, with the packages that they lie in."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_bytes())):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            targets = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for parts in (target.split(".") for target in targets):
+            if parts[0] == "mapcsp":
+                names |= {*_packages(parts[1:]), *filter(None, [_module_name(parts[1:])])}
+    return names
+
+
+def _packages(parts: Sequence[str]) -> list[str]:
+    """Modules and packages that importing `parts` runs on the way."""
+    return [name for n in range(1, len(parts)) if (name := _module_name(parts[:n]))]
+
+
+def _module_name(parts: Sequence[str]) -> str | None:
+    """`ga/run` for (ga, run), `ga/__init__` for the package (ga), None for what is not a module."""
+    path = PACKAGE.joinpath(*parts)
+    if path.is_dir():
+        return "/".join([*parts, "__init__"]) if (path / "__init__.py").exists() else None
+    return "/".join(parts) if path.with_suffix(".py").exists() else None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def value_hash(value: Any) -> str:
+    """Short stable hash of JSON-like data (settings, inputs)."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def derive_seed(*parts: Any) -> int:
+    """A 31-bit seed from (run seed, formula, space group, restart, …): the same on every machine and core count."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little") & 0x7FFFFFFF
+
+
+def versions(packages: Sequence[str] = ("numpy", "torch", "pymatgen", "deap", "moyopy", "snakemake")) -> dict[str, str]:
+    """Installed versions of mapcsp and of the packages that decide its numbers."""
+    from importlib.metadata import version
+
+    return {"mapcsp": mapcsp.__version__, **{p: version(p) for p in packages}}

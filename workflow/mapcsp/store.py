@@ -1,0 +1,299 @@
+"""Reads and writes every file between stages; the only module that knows their formats.
+
+A record file is JSON lines: a header (kind, schema version, provenance), then one record a line. Files are
+written under a temporary name and renamed, so that a reader never meets half a file. Same records, same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import types
+import typing
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mapcsp.errors import StoreError
+from mapcsp.records import FormulaMaps, PredictedMap
+
+SCHEMA_VERSION = 1
+T = TypeVar("T")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, delete it otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file atomically."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def shard(identifier: str, n: int = 256) -> str:
+    """Two hex digits from a stable hash of an id: the sub-folder that keeps any folder below 10,000 files."""
+    return f"{zlib.crc32(identifier.encode()) % n:02x}"
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a record (dataclasses, tuples, arrays) into JSON types.
+
+    Raises StoreError for a number that is not finite: NaN never reaches a file.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise StoreError(f"an array of shape {value.shape} holds NaN or infinity; it was not written")
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return to_plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        raise StoreError(f"the number {value} is not finite; it was not written")
+    if isinstance(value, tuple | list):
+        return [to_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: to_plain(v) for k, v in value.items()}
+    return value
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """Inverse of `to_plain` for the annotated type `kind`; raises TypeError or ValueError on a misfit."""
+    origin = typing.get_origin(kind)
+    if kind is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (inner,) = (a for a in typing.get_args(kind) if a is not types.NoneType)
+        return from_plain(inner, value)
+    if origin is tuple:
+        arguments = typing.get_args(kind)
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(from_plain(arguments[0], v) for v in value)
+        if len(arguments) != len(value):
+            raise ValueError(f"expected {len(arguments)} entries, got {len(value)}")
+        return tuple(from_plain(a, v) for a, v in zip(arguments, value))
+    if kind is np.ndarray:
+        return np.asarray(value)
+    if dataclasses.is_dataclass(kind):
+        hints = _hints(typing.cast(type, kind))
+        if not isinstance(value, dict) or set(value) != set(hints):
+            names = sorted(value) if isinstance(value, dict) else type(value).__name__
+            raise ValueError(f"{typing.cast(type, kind).__name__} needs {sorted(hints)}, got {names}")
+        return typing.cast(type, kind)(**{n: from_plain(h, value[n]) for n, h in hints.items()})
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+    return value
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    if kind not in _HINTS:
+        hints = typing.get_type_hints(kind)
+        _HINTS[kind] = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+    return _HINTS[kind]
+
+
+def write_records(path: Path, kind: type[T], records: Iterable[T], **provenance: Any) -> None:
+    """Write records of one kind; `provenance` (settings hash, seed, …) goes to the header.
+
+    Raises StoreError if a number is not finite.
+    """
+    header = {"kind": kind.__name__, "schema": SCHEMA_VERSION, **provenance}
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+        handle.write(json.dumps(header, sort_keys=True) + "\n")
+        count = 0
+        for record in records:
+            try:
+                handle.write(json.dumps(to_plain(record), sort_keys=True, ensure_ascii=False) + "\n")
+            except StoreError as error:
+                raise StoreError(f"{path}: {kind.__name__} {count}: {error}") from None
+            count += 1
+        # The last line counts the records, so that a truncated copy of the file is noticed.
+        handle.write(json.dumps({"end": count}) + "\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def read_records(path: Path, kind: type[T]) -> list[T]:
+    """Read all records of one kind.
+
+    Raises StoreError, naming the file, if it is missing, of another kind or version, truncated or does not fit.
+    """
+    lines = _lines(path)
+    header = _header(path, lines, kind.__name__)
+    del header
+    if len(lines) < 2 or lines[-1] != json.dumps({"end": len(lines) - 2}):
+        raise StoreError(f"{path} is truncated (its last line does not count its records); {_REBUILD}")
+    records = []
+    for number, line in enumerate(lines[1:-1], start=2):
+        try:
+            records.append(from_plain(kind, json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path} line {number}: not a {kind.__name__} ({error}); {_REBUILD}") from None
+    return records
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read the header alone: kind, schema and the provenance given at writing."""
+    return _header(path, _lines(path), None)
+
+
+def read_record(path: Path, kind: type[T]) -> T:
+    """Read a file that holds exactly one record."""
+    records = read_records(path, kind)
+    if len(records) != 1:
+        raise StoreError(f"{path} holds {len(records)} records, expected 1; {_REBUILD}")
+    return records[0]
+
+
+_REBUILD = "delete it and run snakemake again to rebuild it"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run snakemake to build it") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path} is not UTF-8 text, so it is corrupt; {_REBUILD}") from None
+    return text.removesuffix("\n").split("\n")
+
+
+def _header(path: Path, lines: list[str], kind: str | None) -> dict[str, Any]:
+    try:
+        header = json.loads(lines[0])
+        found = header["kind"], header["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(f"{path} line 1 is not a record header, so the file is corrupt; {_REBUILD}") from None
+    if kind is not None and found != (kind, SCHEMA_VERSION):
+        raise StoreError(f"{path} holds {found[0]} of schema {found[1]}, expected {kind} of {SCHEMA_VERSION}; {_REBUILD}")
+    return header
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document, sorted and indented."""
+    write_text(path, json.dumps(to_plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document; raises StoreError, naming the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run snakemake to build it") from None
+    except ValueError as error:
+        raise StoreError(f"{path} is not JSON ({error}); {_REBUILD}") from None
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV; None becomes an empty cell, floats keep ten significant digits.
+
+    Raises StoreError for a number that is not finite and ValueError for a row of another length.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            if len(row) != len(columns):
+                raise ValueError(f"{path}: a row has {len(row)} cells, expected {len(columns)}")
+            plain = [to_plain(value) for value in row]
+            writer.writerow(["" if v is None else f"{v:.10g}" if isinstance(v, float) else v for v in plain])
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a CSV table as one mapping of column to text a row; raises StoreError if it does not exist."""
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            return list(csv.DictReader(handle))
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run snakemake to build it") from None
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Write arrays as safetensors; raises StoreError if one is not finite."""
+    from safetensors.numpy import save_file
+
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise StoreError(f"{path}: tensor {name} holds NaN or infinity; it was not written")
+    with atomic_path(path) as temporary:
+        save_file({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}, str(temporary), metadata)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read arrays and metadata of a safetensors file; raises StoreError, naming the file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise StoreError(f"{path} does not exist; run snakemake to build it")
+    try:
+        with safe_open(str(path), framework="numpy") as handle:
+            return {k: handle.get_tensor(k) for k in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
+    except SafetensorError as error:
+        raise StoreError(f"{path} is not a safetensors file ({error}); {_REBUILD}") from None
+
+
+# One metadata key only: safetensors writes several in an order that changes from process to process.
+_MAPS_KEY = "mapcsp_maps"
+_MAP_ARRAYS = ("distance_ang", "spread_ang", "contact_prob")
+
+
+def write_maps(path: Path, maps: FormulaMaps, **provenance: Any) -> None:
+    """Write all maps of one formula as safetensors, in single precision; raises StoreError if one is not finite."""
+    header = {
+        **provenance,
+        "schema": SCHEMA_VERSION,
+        "id": maps.id,
+        "model": maps.model,
+        "maps": [{"z": m.z, "label_key": m.label_key, "species": list(m.species)} for m in maps.maps],
+    }
+    arrays = {
+        f"{i:04d}.{name}": np.asarray(getattr(m, name), dtype=np.float32)
+        for i, m in enumerate(maps.maps)
+        for name in _MAP_ARRAYS
+    }
+    write_tensors(path, arrays, {_MAPS_KEY: json.dumps(header, sort_keys=True)})
+
+
+def read_maps(path: Path) -> FormulaMaps:
+    """Read one formula's maps; raises StoreError, naming the file, if it is missing, of another version or misshapen."""
+    arrays, metadata = read_tensors(path)
+    try:
+        header = json.loads(metadata[_MAPS_KEY])
+        if header["schema"] != SCHEMA_VERSION:
+            raise ValueError(f"schema {header['schema']}, expected {SCHEMA_VERSION}")
+        maps = []
+        for i, entry in enumerate(header["maps"]):
+            distance, spread, contact = (arrays[f"{i:04d}.{name}"].astype(float) for name in _MAP_ARRAYS)
+            n = len(entry["species"])
+            if not (distance.shape == spread.shape == contact.shape == (n, n)):
+                raise ValueError(f"map {i} has shape {distance.shape}, expected {(n, n)}")
+            maps.append(PredictedMap(entry["z"], entry["label_key"], tuple(entry["species"]), distance, spread, contact))
+    except (KeyError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} holds no maps ({error}); {_REBUILD}") from None
+    return FormulaMaps(header["id"], tuple(maps), header["model"])
