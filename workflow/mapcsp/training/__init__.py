@@ -1,0 +1,1 @@
+"""Training: structure tables, encoded crystals, and the loops that make the shipped weights."""

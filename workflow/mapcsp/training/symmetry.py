@@ -1,0 +1,227 @@
+"""Trains the symmetry network on a memory of known crystals: `snakemake train_symmetry`.
+
+A formula's own crystals are hidden from it while it is trained, as they will be at prediction, so that examples and
+network learn to share the work.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from mapcsp.store import atomic_path
+from mapcsp.symmetry.candidates import candidate_class, slot_elements
+from mapcsp.symmetry.cells import cell_shape
+from mapcsp.symmetry.memory import LabelMemory
+from mapcsp.symmetry.network import N_SHAPE, ClassTensors, NetworkShape, SymmetryNetwork, class_tensors
+from mapcsp.symmetry.prior import example_priors, memory_priors
+from mapcsp.training.encoded import EncodedKnown
+from mapcsp.training.geometries import formula_hash, shares, volume_per_atom_ang3
+
+
+@dataclass(frozen=True)
+class SymmetryTraining:
+    """Settings of a training run. batch: formulas an optimiser step. epochs: passes over the formulas."""
+
+    epochs: int = 24
+    batch: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 2e-2
+    seed: int = 1
+    max_atoms: int = 24
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingClass:
+    """Queries of one stoichiometry. numbers: (q, s). target: (q,), candidate. formula: (q,). cell_target: (q, 6)."""
+
+    amounts: torch.Tensor
+    known: ClassTensors
+    numbers: torch.Tensor
+    target: torch.Tensor
+    formula: torch.Tensor
+    cell_target: torch.Tensor
+    weight: torch.Tensor
+
+
+def prepare_classes(memory: LabelMemory, rows: Sequence[EncodedKnown], max_atoms: int) -> list[TrainingClass]:
+    """Turn encoded crystals into queries with the index of their right candidate; rows without one are left out."""
+    grouped: dict[tuple[int, ...], list[tuple[EncodedKnown, tuple[str, ...]]]] = defaultdict(list)
+    for row in rows:
+        counts = row.anonymous.counts
+        gcd = int(np.gcd.reduce(counts))
+        slots = slot_elements(tuple((e, c // gcd) for e, c in zip(row.elements, counts)))
+        grouped[slots.amounts].append((row, slots.elements))
+    index_of = {label.key: i for i, label in enumerate(memory.labels)}
+    volumes = memory.element_volume_ang3.astype(float)
+    classes = []
+    for amounts in sorted(grouped):
+        found = candidate_class(memory, amounts, max_atoms)
+        if found is None:
+            continue
+        lookup = {(int(label), tuple(roles)): i for i, (label, roles) in enumerate(zip(found.label, found.role_of_slot.tolist()))}
+        numbers, targets, formulas, cells = [], [], [], []
+        for row, elements in grouped[amounts]:
+            label = index_of.get(row.anonymous_key)
+            if label is None:
+                continue
+            roles = tuple(row.elements.index(e) for e in elements)
+            equivalent = {tuple(p[r] for r in roles) for p in memory.symmetric_roles[label]}
+            target = next((lookup[label, e] for e in sorted(equivalent) if (label, e) in lookup), None)
+            if target is None:
+                continue
+            numbers.append([int(n) for n in slot_elements(tuple(zip(elements, amounts))).numbers])
+            targets.append(target)
+            formulas.append(formula_hash(row.formula))
+            ratio = np.log(volume_per_atom_ang3(row) / (shares(row) @ volumes))
+            cells.append([ratio, *cell_shape(row.cell)])
+        if not targets:
+            continue
+        # Polymorphs of one formula share its weight, so that no composition counts more than another.
+        _, inverse, repeats = np.unique(formulas, return_inverse=True, return_counts=True)
+        classes.append(
+            TrainingClass(
+                torch.tensor(amounts, dtype=torch.float32),
+                class_tensors(memory, found),
+                torch.tensor(numbers),
+                torch.tensor(targets),
+                torch.tensor(formulas),
+                torch.tensor(np.array(cells), dtype=torch.float32),
+                torch.as_tensor(repeats[inverse] ** -0.5, dtype=torch.float32),
+            )
+        )
+    return classes
+
+
+def _batches(classes: list[TrainingClass], batch: int, generator: np.random.Generator) -> list[list[tuple[int, np.ndarray]]]:
+    """Steps of an epoch: each a list of (class, queries) that together hold about `batch` queries."""
+    pieces = []
+    for index, group in enumerate(classes):
+        order = generator.permutation(len(group.target))
+        size = max(8, min(batch, int(6e5 / max(1, len(group.known.example_candidate)))))
+        pieces += [(index, order[i : i + size]) for i in range(0, len(order), size)]
+    generator.shuffle(pieces)
+    steps: list[list[tuple[int, np.ndarray]]] = [[]]
+    held = 0
+    for piece in pieces:
+        if held >= batch:
+            steps.append([])
+            held = 0
+        steps[-1].append(piece)
+        held += len(piece[1])
+    return steps
+
+
+def _losses(network: SymmetryNetwork, priors: torch.Tensor, group: TrainingClass, rows: np.ndarray):
+    """Sum of label and cell losses over queries; a query whose label nobody else has gives none. Returns (loss, n, hits)."""
+    index = torch.as_tensor(rows)
+    scores = network.score(group.numbers[index], group.amounts, group.known, group.formula[index])
+    target = group.target[index]
+    usable = torch.isfinite(scores.logits[torch.arange(len(index)), target])
+    if not usable.any():
+        return None
+    logits, target, weight = scores.logits[usable], target[usable], group.weight[index][usable]
+    label_loss = (nn.functional.cross_entropy(logits, target, reduction="none") * weight).sum()
+    same_z = group.known.z[None] == group.known.z[target][:, None]
+    given_z = logits.masked_fill(~same_z, -torch.inf)
+    label_loss = label_loss + (nn.functional.cross_entropy(given_z, target, reduction="none") * weight).sum()
+    prior = example_priors(scores.support[usable], group.known, target, priors)
+    out = network.predict_cell(
+        scores.context[usable], scores.slots[usable], group.known.role[target], group.known.label[target], prior.detach()
+    )
+    truth = group.cell_target[index][usable]
+    volume_sd, shape_sd = out[:, 1].clamp(-5, 1), out[:, -1].clamp(-6, 1)
+    cell_loss = (((out[:, 0] - truth[:, 0]).abs() * torch.exp(-volume_sd) + volume_sd) * weight).sum()
+    shape_error = (out[:, 2 : 2 + N_SHAPE] - truth[:, 1:]).abs().mean(1)
+    cell_loss = cell_loss + ((shape_error * torch.exp(-shape_sd) + shape_sd) * weight).sum()
+    hits = (given_z.argmax(1) == target).sum()
+    return label_loss + 0.5 * cell_loss, len(target), int(hits)
+
+
+def train_symmetry(
+    memory: LabelMemory,
+    rows: Sequence[EncodedKnown],
+    settings: SymmetryTraining,
+    checkpoint: Path,
+    curve: Path,
+    progress: bool = True,
+) -> SymmetryNetwork:
+    """Train the network; resumes from `checkpoint` if it is there, and writes it after each epoch.
+
+    curve: CSV of epoch, loss, share of right labels (z given) among the trained formulas, hidden from themselves.
+    """
+    torch.manual_seed(settings.seed)
+    network = SymmetryNetwork(memory, NetworkShape())
+    classes = prepare_classes(memory, rows, settings.max_atoms)
+    priors = memory_priors(memory)
+    decay, plain = [], []
+    for name, parameter in network.named_parameters():
+        table = name.split(".")[0] in ("role", "label", "label_bias", "site", "element")
+        (decay if table or parameter.ndim > 1 else plain).append(parameter)
+    groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    generator = np.random.default_rng(settings.seed)
+    n_steps = len(_batches(classes, settings.batch, np.random.default_rng(0))) * settings.epochs
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=int(n_steps * 1.05) + 10, pct_start=0.1)
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        first = int(state["epoch"])
+        for _ in range(first):
+            _batches(classes, settings.batch, generator)
+    for epoch in range(first, settings.epochs):
+        network.train()
+        total, seen, right = 0.0, 0, 0
+        steps = _batches(classes, settings.batch, generator)
+        for step in tqdm(steps, desc=f"epoch {epoch + 1}/{settings.epochs}", mininterval=20, disable=not progress):
+            optimiser.zero_grad()
+            for index, queries in step:
+                found = _losses(network, priors, classes[index], queries)
+                if found is None:
+                    continue
+                loss, count, hits = found
+                (loss / settings.batch).backward()
+                total, seen, right = total + loss.item(), seen + count, right + hits
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+            optimiser.step()
+            schedule.step()
+        _log(curve, epoch + 1, total / seen, right / seen)
+        with atomic_path(checkpoint) as temporary:
+            torch.save(
+                {
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "epoch": epoch + 1,
+                },
+                temporary,
+            )
+    network.eval()
+    return network
+
+
+def _log(curve: Path, epoch: int, loss: float, right: float) -> None:
+    new = not curve.exists()
+    curve.parent.mkdir(parents=True, exist_ok=True)
+    with open(curve, "a", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        if new:
+            writer.writerow(["epoch", "loss", "label_top1_hidden"])
+        writer.writerow([epoch, f"{loss:.5f}", f"{right:.5f}"])
+
+
+def settings_text(settings: SymmetryTraining) -> str:
+    """Settings as JSON, for the card."""
+    return json.dumps(settings.__dict__, sort_keys=True)
