@@ -1,7 +1,7 @@
 """Periodic facts that stages share, read from one table of the repository; light enough for any job.
 
-The table (`resources/tables/element_features.csv`) is built by `mapcsp.features.build_table`; its README
-gives the source of every column and the rule for missing values.
+The table (`resources/tables/element_features.csv`) is built by `mapcsp.features.build_table`; its README gives the source
+of every column and the rule for missing values.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ SYMBOLS: tuple[str, ...] = (
 """Symbols of H to Pu, by atomic number from 1."""
 
 SUPPORTED_ELEMENTS: frozenset[str] = frozenset(SYMBOLS) - {"Po", "At", "Rn", "Fr", "Ra"}
-"""The 89 elements of M3GNet's training data (Chen and Ong, Nat. Comput. Sci. 2, 718, 2022): what formulas may
-hold."""
+"""The 89 elements of M3GNet's training data (Chen and Ong, Nat. Comput. Sci. 2, 718, 2022): what formulas may hold."""
 
 _NUMBER = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
 

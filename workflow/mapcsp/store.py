@@ -13,6 +13,7 @@ import os
 import types
 import typing
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +44,6 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file atomically."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
         handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 def shard(identifier: str, n: int = 256) -> str:
@@ -133,8 +132,6 @@ def write_records(path: Path, kind: type[T], records: Iterable[T], **provenance:
             count += 1
         # The last line counts the records, so that a truncated copy of the file is noticed.
         handle.write(json.dumps({"end": count}) + "\n")
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 def read_records(path: Path, kind: type[T]) -> list[T]:
@@ -258,42 +255,66 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise StoreError(f"{path} is not a safetensors file ({error}); {_REBUILD}") from None
 
 
-# One metadata key only: safetensors writes several in an order that changes from process to process.
-_MAPS_KEY = "mapcsp_maps"
-_MAP_ARRAYS = ("distance_ang", "spread_ang", "contact_prob")
+_MAP_FIELDS = ("distance_ang", "spread_ang", "contact_prob")
 
 
-def write_maps(path: Path, maps: FormulaMaps, **provenance: Any) -> None:
-    """Write all maps of one formula as safetensors, in single precision; raises StoreError if one is not finite."""
-    header = {
-        **provenance,
-        "schema": SCHEMA_VERSION,
-        "id": maps.id,
-        "model": maps.model,
-        "maps": [{"z": m.z, "label_key": m.label_key, "species": list(m.species)} for m in maps.maps],
-    }
-    arrays = {
-        f"{i:04d}.{name}": np.asarray(getattr(m, name), dtype=np.float32)
-        for i, m in enumerate(maps.maps)
-        for name in _MAP_ARRAYS
-    }
-    write_tensors(path, arrays, {_MAPS_KEY: json.dumps(header, sort_keys=True)})
+def write_maps(path: Path, maps: FormulaMaps, **provenance: str) -> None:
+    """Write the maps of one formula as safetensors, in single precision, maps of equal size stacked.
+
+    Raises StoreError for a map that is no map: wrong shape, not finite, not symmetric, a spread that is not positive.
+    """
+    stacks: dict[str, list[np.ndarray]] = defaultdict(list)
+    entries = []
+    for index, predicted in enumerate(maps.maps):
+        fault = _map_fault(predicted)
+        if fault:
+            raise StoreError(f"{path}: map {index} ({predicted.label_key}): {fault}; it was not written")
+        n = len(predicted.species)
+        place = len(stacks[f"{n}/{_MAP_FIELDS[0]}"])
+        for name in _MAP_FIELDS:
+            stacks[f"{n}/{name}"].append(getattr(predicted, name).astype(np.float32))
+        entry = {"z": predicted.z, "label": predicted.label_key, "species": list(predicted.species), "place": place}
+        entries.append(entry)
+    header = {"kind": "FormulaMaps", "schema": SCHEMA_VERSION, "id": maps.id, "model": maps.model, "maps": entries}
+    tensors = {name: np.stack(arrays) for name, arrays in stacks.items()} or {"empty": np.zeros(0, np.float32)}
+    # One metadata key only: safetensors writes several in an order that changes from process to process.
+    write_tensors(path, tensors, {"header": json.dumps({**header, **provenance}, sort_keys=True)})
 
 
 def read_maps(path: Path) -> FormulaMaps:
-    """Read one formula's maps; raises StoreError, naming the file, if it is missing, of another version or misshapen."""
-    arrays, metadata = read_tensors(path)
+    """Read the maps of one formula; raises StoreError, naming the file, if it holds none of this version."""
+    tensors, metadata = read_tensors(path)
     try:
-        header = json.loads(metadata[_MAPS_KEY])
-        if header["schema"] != SCHEMA_VERSION:
-            raise ValueError(f"schema {header['schema']}, expected {SCHEMA_VERSION}")
+        header = json.loads(metadata["header"])
+        if (header["kind"], header["schema"]) != ("FormulaMaps", SCHEMA_VERSION):
+            raise ValueError(f"{header['kind']} of schema {header['schema']}")
         maps = []
-        for i, entry in enumerate(header["maps"]):
-            distance, spread, contact = (arrays[f"{i:04d}.{name}"].astype(float) for name in _MAP_ARRAYS)
+        for entry in header["maps"]:
             n = len(entry["species"])
-            if not (distance.shape == spread.shape == contact.shape == (n, n)):
-                raise ValueError(f"map {i} has shape {distance.shape}, expected {(n, n)}")
-            maps.append(PredictedMap(entry["z"], entry["label_key"], tuple(entry["species"]), distance, spread, contact))
-    except (KeyError, ValueError, TypeError) as error:
-        raise StoreError(f"{path} holds no maps ({error}); {_REBUILD}") from None
-    return FormulaMaps(header["id"], tuple(maps), header["model"])
+            arrays = (tensors[f"{n}/{name}"][entry["place"]].astype(float) for name in _MAP_FIELDS)
+            maps.append(PredictedMap(entry["z"], entry["label"], tuple(entry["species"]), *arrays))
+        faults = [fault for predicted in maps if (fault := _map_fault(predicted))]
+        if faults:
+            raise ValueError(faults[0])
+        return FormulaMaps(header["id"], tuple(maps), header["model"])
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise StoreError(f"{path} holds no maps of schema {SCHEMA_VERSION} ({error}); {_REBUILD}") from None
+
+
+def _map_fault(predicted: PredictedMap) -> str | None:
+    """What is wrong with a map, in words, or None."""
+    n = len(predicted.species)
+    other = ~np.eye(n, dtype=bool)
+    for name in _MAP_FIELDS:
+        array = getattr(predicted, name)
+        if array.shape != (n, n):
+            return f"{name} has the shape {array.shape}, expected {(n, n)}"
+        if not np.isfinite(array).all():
+            return f"{name} is not finite"
+        if not np.array_equal(array, array.T) or np.diag(array).any():
+            return f"{name} is not symmetric with a zero diagonal"
+    if (predicted.spread_ang[other] <= 0).any() or (predicted.distance_ang[other] <= 0).any():
+        return "a distance or spread is not positive"
+    if (predicted.contact_prob < 0).any() or (predicted.contact_prob > 1).any():
+        return "a contact probability is outside 0 to 1"
+    return None

@@ -35,14 +35,23 @@ def build_wyckoff_table(output: Path) -> None:
         for position in reversed(list(group)):
             position.get_site_symmetry()
             positions.append(
-                [position.letter, position.multiplicity, position.site_symm.replace(" ", ""), _integers(position.ops[0])]
+                [
+                    position.letter,
+                    position.multiplicity,
+                    position.site_symm.replace(" ", ""),
+                    _integers(position.ops[0]),
+                ]
             )
         groups[str(number)] = {
             "symbol": group.symbol,
             "operations": [_integers(o) for o in group[0].ops],
             "positions": positions,
         }
-    header = {"source": f"pyxtal {version('pyxtal')}", "translation_unit": f"1/{GRID}", "space_groups": groups}
+    header = {
+        "source": f"pyxtal {version('pyxtal')}",
+        "translation_unit": f"1/{GRID}",
+        "space_groups": groups,
+    }
     lines = ",\n".join(f'"{n}": {json.dumps(g, separators=(",", ":"))}' for n, g in groups.items())
     head = json.dumps({k: v for k, v in header.items() if k != "space_groups"})[1:-1]
     write_text(output, f'{{{head}, "space_groups": {{\n{lines}\n}}}}\n')

@@ -56,7 +56,8 @@ class CandidateClass:
 def candidate_class(memory: LabelMemory, amounts: tuple[int, ...], max_atoms: int) -> CandidateClass | None:
     """Gather the candidates of one tuple of ascending reduced amounts; None if no known label fits."""
     n_slots = len(amounts)
-    label_index, zs, roles = [], [], []
+    label_index: list[int] = []
+    zs, roles = [], []
     example_candidate, example_index, example_elements, example_role = [], [], [], []
     for index in memory.labels_of_stoichiometry.get(amounts, []):
         counts = np.array(memory.labels[index].counts)

@@ -105,3 +105,13 @@ def cell_from_shape(shapes: np.ndarray) -> np.ndarray:
     """Cells (…, 6) with a = 1 Å of shapes (…, 5); inverse of `cell_shape` up to scale."""
     lengths = np.exp(np.concatenate([np.zeros_like(shapes[..., :1]), shapes[..., :2]], -1))
     return np.concatenate([lengths, np.degrees(np.arccos(np.clip(shapes[..., 2:], -0.95, 0.95)))], -1)
+
+
+@cache
+def bravais_lattice(number: int) -> str:
+    """Pearson's two letters of a space group's Bravais lattice, such as `cF`; side-centred cells are `oS` and `mS`."""
+    from mapcsp.symmetry.wyckoff import space_group
+
+    families = {"triclinic": "a", "monoclinic": "m", "orthorhombic": "o", "tetragonal": "t", "cubic": "c"}
+    centring = space_group(number).centring_symbol
+    return families.get(crystal_system(number), "h") + {"A": "S", "C": "S"}.get(centring, centring)

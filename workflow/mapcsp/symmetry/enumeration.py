@@ -18,7 +18,7 @@ from mapcsp.symmetry.memory import LabelMemory
 from mapcsp.symmetry.wyckoff import space_group
 
 # A beam this wide holds every assignment worth searching; more only adds improbable ones.
-BEAM = 60
+BEAM = 24
 # ASSUME: each further orbit makes a crystal rarer by e (Pauling's rule of parsimony); the counts decide where there are any.
 LOG_ORBIT_COST = -1.0
 
@@ -68,12 +68,15 @@ def enumerate_labels(
                     continue
                 grown.append((score + gain, orbits + tuple((element, w) for w in letters), used | set(taken)))
         beam = heapq.nlargest(BEAM, grown, key=lambda g: (g[0], g[1]))
+    # The beam is sorted, so the first form of a label that turns up is its most usual one; names are costly, so stop early.
     best: dict[Label, float] = {}
     for score, orbits, _ in beam:
-        label = canonical_label(Label(number, tuple(sorted(orbits))))
-        best[label] = max(best.get(label, -np.inf), score)
-    ranked = sorted(best.items(), key=lambda p: (-p[1], p[0].key))
-    return [(label, float(prior.log_group[number] + score)) for label, score in ranked[:limit]]
+        if len(best) == limit:
+            break
+        best.setdefault(
+            canonical_label(Label(number, tuple(sorted(orbits)))), float(prior.log_group[number] + score)
+        )
+    return list(best.items())
 
 
 def _frozen(prior: LetterPrior, number: int) -> tuple[tuple[str, float], ...]:
@@ -81,7 +84,9 @@ def _frozen(prior: LetterPrior, number: int) -> tuple[tuple[str, float], ...]:
 
 
 @lru_cache(maxsize=20_000)
-def _splits(count: int, number: int, log_letter: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+def _splits(
+    count: int, number: int, log_letter: tuple[tuple[str, float], ...]
+) -> tuple[tuple[str, float], ...]:
     """Ways to place `count` atoms of one element: (letters, natural log prior), the best BEAM of them."""
     group = space_group(number)
     logs = dict(log_letter)
@@ -92,7 +97,9 @@ def _splits(count: int, number: int, log_letter: tuple[tuple[str, float], ...]) 
         gain = logs[position.letter] + LOG_ORBIT_COST
         for atoms in range(position.multiplicity, count + 1):
             if position.n_free == 0:
-                source = {k: v for k, v in ways[atoms - position.multiplicity].items() if position.letter not in k}
+                source = {
+                    k: v for k, v in ways[atoms - position.multiplicity].items() if position.letter not in k
+                }
             else:
                 source = ways[atoms - position.multiplicity]
             for letters, score in _best(source):

@@ -56,7 +56,9 @@ class LabelGeometry:
         Returns primitive lattices (p, 3, 3), Å, and fractional coordinates (p, n, 3) in their basis, not wrapped.
         """
         conventional = np.einsum("nxf,pf->pnx", self.coord_matrix, free_coords) + self.coord_offset
-        lattices = self.primitive_transform @ lattice_from_cell(impose_crystal_system(cells, self.label.space_group))
+        lattices = self.primitive_transform @ lattice_from_cell(
+            impose_crystal_system(cells, self.label.space_group)
+        )
         return lattices, conventional @ np.linalg.inv(self.primitive_transform)
 
 
@@ -145,7 +147,9 @@ def encode_points(
                 continue
             images = rotations @ free + offsets
             members = [
-                i for i in left if species[i] == element and group.is_lattice_vector(images - frac_coords[i], 1e-2).any()
+                i
+                for i in left
+                if species[i] == element and group.is_lattice_vector(images - frac_coords[i], 1e-2).any()
             ]
             if len(members) == len(images):
                 break

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import chain, groupby, permutations, product
 
 import numpy as np
 
@@ -45,7 +46,8 @@ class AnonymousLabel:
     def assign(self, elements: tuple[str, ...]) -> Label:
         """Put an element into each role; the label is canonical only if `anonymise` gives the roles back."""
         return Label(
-            self.space_group, tuple(sorted((e, w) for e, letters in zip(elements, self.roles) for w in letters))
+            self.space_group,
+            tuple(sorted((e, w) for e, letters in zip(elements, self.roles) for w in letters)),
         )
 
 
@@ -59,16 +61,47 @@ def anonymise(label: Label) -> tuple[AnonymousLabel, tuple[str, ...]]:
 
     Where symmetry lets several assignments describe the same label, the one that sorts first is taken.
     """
-    best: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    elements = sorted({e for e, _ in label.orbits})
-    for exchange in letter_exchanges(label.space_group):
-        roles = {e: "".join(sorted(exchange.letters[w] for x, w in label.orbits if x == e)) for e in elements}
-        order = sorted(elements, key=lambda e: (roles[e], e))
-        found = tuple(roles[e] for e in order), tuple(order)
+    letters: dict[str, str] = {}
+    for element, letter in label.orbits:
+        letters[element] = letters.get(element, "") + letter
+    roles = sorted(("".join(sorted(w)), e) for e, w in letters.items())
+    least, orders = _least_roles(label.space_group, tuple(w for w, _ in roles))
+    return AnonymousLabel(label.space_group, least), min(
+        tuple(roles[i][1] for i in order) for order in orders
+    )
+
+
+@lru_cache(maxsize=200_000)
+def _least_roles(number: int, roles: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """The least form of sorted roles under all exchanges, and every order of the old roles that gives it.
+
+    Elements do not matter here, so that compositions with one pattern of letters share the work.
+    """
+    best: tuple[str, ...] | None = None
+    orders: set[tuple[int, ...]] = set()
+    for table in _translations(number):
+        images = ["".join(sorted(w.translate(table))) for w in roles]
+        order = sorted(range(len(images)), key=images.__getitem__)
+        found = tuple(images[i] for i in order)
         if best is None or found < best:
-            best = found
+            best, orders = found, set()
+        if found == best:
+            orders.update(_equal_orders(images, order))
     assert best is not None
-    return AnonymousLabel(label.space_group, best[0]), best[1]
+    return best, tuple(sorted(orders))
+
+
+def _equal_orders(images: list[str], order: list[int]) -> list[tuple[int, ...]]:
+    """All orders that sort `images`: equal images may stand in any order among themselves."""
+    groups = [list(g) for _, g in groupby(order, key=images.__getitem__)]
+    return [tuple(chain.from_iterable(choice)) for choice in product(*(permutations(g) for g in groups))]
+
+
+@cache
+def _translations(number: int) -> tuple[dict[int, str], ...]:
+    """The distinct exchanges of letters of a space group, as tables of str.translate."""
+    distinct = {tuple(sorted(x.letters.items())): None for x in letter_exchanges(number)}
+    return tuple(str.maketrans(dict(letters)) for letters in distinct)
 
 
 def canonical_label(label: Label) -> Label:
@@ -102,7 +135,9 @@ def canonicalise(encoded: EncodedCrystal) -> EncodedCrystal:
     geometry = label_geometry(encoded.label)
     points = np.einsum("nxf,f->nx", geometry.coord_matrix, encoded.free_coords) + geometry.coord_offset
     letters = tuple(exchange.letters[encoded.label.orbits[o][1]] for o in geometry.orbit_of_atom)
-    label, free_coords = encode_points(number, geometry.species, letters, wrap(exchange.apply_to_points(points)))
+    label, free_coords = encode_points(
+        number, geometry.species, letters, wrap(exchange.apply_to_points(points))
+    )
     if label != target:
         raise ValueError(f"{encoded.label.key} became {label.key}, expected {target.key}")
     return EncodedCrystal(label, encoded.z, impose_crystal_system(cell, number), free_coords)

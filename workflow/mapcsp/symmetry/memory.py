@@ -1,6 +1,7 @@
 """What the training crystals say about labels: which elements took which role, and the geometries they had.
 
-No crystal is kept: a geometry is the centre of a group of crystals with one label, at unit volume per atom, without elements.
+No crystal is kept: a geometry is the centre of a group of crystals with one label, at unit volume per atom and
+without elements.
 """
 
 from __future__ import annotations

@@ -25,7 +25,14 @@ from mapcsp.symmetry.enumeration import LetterPrior, enumerate_labels, letter_pr
 from mapcsp.symmetry.geometry import EncodedCrystal, label_geometry
 from mapcsp.symmetry.labels import canonical_label, canonicalise, role_free_order
 from mapcsp.symmetry.memory import LabelMemory, read_memory, write_memory
-from mapcsp.symmetry.network import N_SHAPE, ClassTensors, NetworkShape, Scores, SymmetryNetwork, class_tensors
+from mapcsp.symmetry.network import (
+    N_SHAPE,
+    ClassTensors,
+    NetworkShape,
+    Scores,
+    SymmetryNetwork,
+    class_tensors,
+)
 from mapcsp.symmetry.prior import example_priors, memory_priors
 from mapcsp.symmetry.wyckoff import space_group
 
@@ -36,6 +43,8 @@ MAX_CELL_ATOMS = 24
 UNKNOWN_LOG_VOLUME_SPREAD, UNKNOWN_SHAPE_SPREAD = 0.12, 0.35
 # Space groups in which labels without a training crystal are tried, and labels tried in each.
 ENUMERATED_GROUPS, ENUMERATED_LABELS = 6, 3
+# A z less likely than this gets no enumerated labels unless nothing else is known.
+NEGLIGIBLE_Z = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +72,9 @@ def load_model(folder: Path) -> SymmetryModel:
     memory = read_memory(folder / MEMORY_FILE)
     path = folder / WEIGHTS_FILE
     if not path.exists():
-        raise UserError(f"{path} is missing; restore it with `git checkout resources` or run `snakemake train_symmetry`")
+        raise UserError(
+            f"{path} is missing; restore it with `git checkout resources` or run `snakemake train_symmetry`"
+        )
     network = SymmetryNetwork(memory, NetworkShape())
     try:
         network.load_state_dict({k: v.float() for k, v in load_file(str(path)).items()})
@@ -75,9 +86,14 @@ def load_model(folder: Path) -> SymmetryModel:
 
 @dataclass(frozen=True, eq=False)
 class _KnownClass:
+    """Candidates of one stoichiometry; source: (e,), index of each example row's (geometry, roles) in `sources`."""
+
     found: CandidateClass
     tensors: ClassTensors
     groups: np.ndarray
+    source: np.ndarray
+    sources: tuple[tuple[int, tuple[int, ...]], ...]
+    rows: tuple[np.ndarray, ...]
 
 
 @lru_cache(maxsize=4096)
@@ -86,12 +102,22 @@ def _known_class(model: SymmetryModel, amounts: tuple[int, ...]) -> _KnownClass 
     if found is None:
         return None
     groups = np.array([model.memory.labels[i].space_group for i in found.label])
-    return _KnownClass(found, class_tensors(model.memory, found), groups)
+    pairs = np.column_stack([model.memory.example_mode[found.example_index], found.example_role])
+    unique, source = np.unique(pairs, axis=0, return_inverse=True)
+    sources = tuple((int(p[0]), tuple(int(r) for r in p[1:])) for p in unique)
+    order = np.argsort(found.example_candidate, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(found.example_candidate, minlength=len(found.label)))[:-1])
+    return _KnownClass(
+        found, class_tensors(model.memory, found), groups, source.ravel(), sources, tuple(rows)
+    )
 
 
-def predict_symmetry(entry: FormulaEntry, settings: SymmetrySettings, model: SymmetryModel) -> SymmetryPrediction:
+def predict_symmetry(
+    entry: FormulaEntry, settings: SymmetrySettings, model: SymmetryModel, hidden_formula: int | None = None
+) -> SymmetryPrediction:
     """Predict Z, labels, cells and the space groups to run for one formula.
 
+    hidden_formula: hash of a training formula whose own crystals are left out, for predictions out of fold.
     Raises UserError if no space group can hold the formula with any allowed z.
     """
     slots = slot_elements(entry.amounts)
@@ -104,7 +130,10 @@ def predict_symmetry(entry: FormulaEntry, settings: SymmetrySettings, model: Sym
     else:
         with torch.inference_mode():
             scores = model.network.score(
-                torch.as_tensor(slots.numbers)[None], torch.tensor(slots.amounts, dtype=torch.float32), known.tensors
+                torch.as_tensor(slots.numbers)[None],
+                torch.tensor(slots.amounts, dtype=torch.float32),
+                known.tensors,
+                None if hidden_formula is None else torch.tensor([hidden_formula]),
             )
         logits = scores.logits[0].double().numpy().copy()
         allowed = np.isin(known.found.z, entry.z_allowed)
@@ -167,23 +196,31 @@ def _known_labels(
         mine = known.found.z == z
         if mine.any() and np.isfinite(logits[mine]).any():
             shifted = logits[mine] - logits[mine].max()
-            log_prob[mine] = shifted - np.log(np.exp(shifted).sum()) + np.log(probability * (1 - novelty[z]) + 1e-30)
+            log_prob[mine] = (
+                shifted - np.log(np.exp(shifted).sum()) + np.log(probability * (1 - novelty[z]) + 1e-30)
+            )
     log_prob[~allowed] = -np.inf
     order = np.argsort(-log_prob, kind="stable")[: settings.n_labels]
     order = order[np.isfinite(log_prob[order])]
     with torch.inference_mode():
         chosen = torch.as_tensor(order.copy())
         prior = example_priors(scores.support.expand(len(order), -1), known.tensors, chosen, model.priors)
-        out = model.network.predict_cell(
-            scores.context.expand(len(order), -1),
-            scores.slots.expand(len(order), -1, -1),
-            known.tensors.role[chosen],
-            known.tensors.label[chosen],
-            prior,
-        ).double().numpy()
+        out = (
+            model.network.predict_cell(
+                scores.context.expand(len(order), -1),
+                scores.slots.expand(len(order), -1, -1),
+                known.tensors.role[chosen],
+                known.tensors.label[chosen],
+                prior,
+            )
+            .double()
+            .numpy()
+        )
     support = scores.support[0].double().numpy()
     return [
-        _label_prediction(slots, model, known, int(c), float(log_prob[c]), out[i], prior[i].double().numpy(), support)
+        _label_prediction(
+            slots, model, known, int(c), float(log_prob[c]), out[i], prior[i].double().numpy(), support
+        )
         for i, c in enumerate(order)
     ]
 
@@ -204,14 +241,14 @@ def _label_prediction(
     group = space_group(anonymous.space_group)
     additive = float(np.dot(memory.element_volume_ang3[slots.numbers], slots.amounts) / sum(slots.amounts))
     n_atoms = int(found.n_atoms[candidate])
-    rows = np.flatnonzero(found.example_candidate == candidate)
-    weights: dict[tuple[int, tuple[int, ...]], float] = {}
-    for row in rows:
-        key = int(memory.example_mode[found.example_index[row]]), tuple(int(r) for r in found.example_role[row])
-        weights[key] = weights.get(key, 0.0) + float(support[row]) + 1e-9
-    total = sum(weights.values())
+    rows = known.rows[candidate]
+    rows = rows[support[rows] > 0]
+    used, place = np.unique(known.source[rows], return_inverse=True)
+    weights = np.bincount(place, support[rows])
+    likely = np.argsort(-weights, kind="stable")[:MAX_SEEDS]
     seeds, target = [], None
-    for (mode, roles), weight in sorted(weights.items(), key=lambda p: (-p[1], p[0]))[:MAX_SEEDS]:
+    for index in likely:
+        mode, roles = known.sources[used[index]]
         elements = tuple(slots.elements[roles.index(r)] for r in range(len(roles)))
         label = anonymous.assign(elements)
         # The network corrects the examples' mean cell; each geometry keeps its own difference from that mean.
@@ -226,13 +263,26 @@ def _label_prediction(
         target = canonical_label(label)
         if label != target:
             moved = canonicalise(EncodedCrystal(label, z, cell, in_label))
-            cell, in_label, in_spread = moved.cell, moved.free_coords, np.full(len(order), float(in_spread.mean()) if len(order) else 0.0)
+            cell, in_label, in_spread = (
+                moved.cell,
+                moved.free_coords,
+                np.full(len(order), float(in_spread.mean()) if len(order) else 0.0),
+            )
         seeds.append(
-            SeedGeometry(cell, in_label, in_spread, weight / total, int(memory.mode_count[mode]))
+            SeedGeometry(
+                cell, in_label, in_spread, float(weights[index] / weights.sum()), int(memory.mode_count[mode])
+            )
         )
     assert target is not None
     return LabelPrediction(
-        target, z, log_prob, "trained", seeds[0].cell, float(np.exp(np.clip(out[1], -5, 1))), float(np.exp(np.clip(out[-1], -6, 1))), tuple(seeds)
+        target,
+        z,
+        log_prob,
+        "trained",
+        seeds[0].cell,
+        float(np.exp(np.clip(out[1], -5, 1))),
+        float(np.exp(np.clip(out[-1], -6, 1))),
+        tuple(seeds),
     )
 
 
@@ -248,26 +298,34 @@ def _enumerated_labels(
     additive = float(np.dot(model.memory.element_volume_ang3[slots.numbers], slots.amounts))
     taken = {(p.label, p.z) for p in known}
     found: list[LabelPrediction] = []
+    usual = np.argsort(-model.letters.log_group[1:], kind="stable") + 1
     for z, probability in z_prob:
+        mass = np.zeros(231)
+        for p in known:
+            mass[p.label.space_group] += np.exp(p.log_prob) * (p.z == z)
         if entry.space_group is not None:
-            numbers, limit = [entry.space_group], 40
-        elif any(p.z == z for p in known):
-            mass = np.zeros(231)
-            for p in known:
-                mass[p.label.space_group] += np.exp(p.log_prob) * (p.z == z)
-            numbers, limit = [int(n) for n in np.argsort(-mass, kind="stable")[:ENUMERATED_GROUPS]], ENUMERATED_LABELS
+            numbers, limit = [entry.space_group], ENUMERATED_GROUPS * ENUMERATED_LABELS
         else:
-            numbers, limit = list(range(1, 231)), ENUMERATED_LABELS
+            if known and probability < NEGLIGIBLE_Z:
+                continue
+            likely = [int(n) for n in np.argsort(-mass, kind="stable")[:ENUMERATED_GROUPS] if mass[n] > 0]
+            numbers, limit = likely or [int(n) for n in usual], ENUMERATED_LABELS
         counts = tuple((e, a * z) for e, a in entry.amounts)
-        ranked = [
-            (label, log) for n in numbers if n for label, log in enumerate_labels(counts, n, model.letters, limit + 5)
-            if (label, z) not in taken
-        ]
-        ranked = sorted(ranked, key=lambda p: (-p[1], p[0].key))[: max(limit, ENUMERATED_GROUPS * ENUMERATED_LABELS)]
+        ranked: list[tuple[Label, float]] = []
+        for number in numbers:
+            labels = enumerate_labels(counts, number, model.letters, limit + 5)
+            ranked += [(label, log) for label, log in labels if (label, z) not in taken][:limit]
+            if len(ranked) >= ENUMERATED_GROUPS * ENUMERATED_LABELS:
+                break
         if not ranked:
             continue
         logs = np.array([log for _, log in ranked])
-        logs = logs - logs.max() - np.log(np.exp(logs - logs.max()).sum()) + np.log(probability * max(novelty[z], 1e-3))
+        logs = (
+            logs
+            - logs.max()
+            - np.log(np.exp(logs - logs.max()).sum())
+            + np.log(probability * max(novelty[z], 1e-3))
+        )
         found += [
             _bare_prediction(label, z, float(log), additive * z) for (label, _), log in zip(ranked, logs)
         ]
@@ -280,7 +338,9 @@ def _bare_prediction(label: Label, z: int, log_prob: float, volume_ang3: float) 
     cell = impose_crystal_system(np.array([1.0, 1.0, 1.0, 90.0, 90.0, 90.0]), number)
     cell = scale_to_volume(cell, volume_ang3 * len(space_group(number).centring))
     assert label_geometry(label).n_atoms
-    return LabelPrediction(label, z, log_prob, "enumerated", cell, UNKNOWN_LOG_VOLUME_SPREAD, UNKNOWN_SHAPE_SPREAD)
+    return LabelPrediction(
+        label, z, log_prob, "enumerated", cell, UNKNOWN_LOG_VOLUME_SPREAD, UNKNOWN_SHAPE_SPREAD
+    )
 
 
 def _normalised(labels: list[LabelPrediction]) -> list[LabelPrediction]:

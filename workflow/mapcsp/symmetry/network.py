@@ -20,13 +20,16 @@ from mapcsp.symmetry.wyckoff import space_group
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """Sizes of the network."""
+    """Sizes of the network. table_dropout: chance that a label's or role's own vector is left out in training, so that
+    what it shares with others (positions, space group, alike examples) has to do the work.
+    """
 
     width: int = 128
     kernel_width: int = 32
     layers: int = 2
     heads: int = 4
-    dropout: float = 0.15
+    dropout: float = 0.25
+    table_dropout: float = 0.6
 
 
 N_SHAPE = 5
@@ -80,6 +83,14 @@ class Scores:
 class SymmetryNetwork(nn.Module):
     """Scores candidates and predicts cells; see the module's docstring."""
 
+    features: torch.Tensor
+    role_start: torch.Tensor
+    site_index: torch.Tensor
+    site_start: torch.Tensor
+    role_table: torch.Tensor
+    label_table: torch.Tensor
+    label_group: torch.Tensor
+
     def __init__(self, memory: LabelMemory, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
@@ -93,7 +104,9 @@ class SymmetryNetwork(nn.Module):
             width, shape.heads, 2 * width, shape.dropout, "gelu", batch_first=True, norm_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, shape.layers, enable_nested_tensor=False)
-        self.pool = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.pool = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width)
+        )
         self._register_labels(memory)
         n_labels, n_roles = len(memory.labels), int(self.role_start[-1])
         self.role = nn.Embedding(n_roles, width)
@@ -111,7 +124,11 @@ class SymmetryNetwork(nn.Module):
         self.kernel = nn.Linear(64 + 11, shape.kernel_width, bias=False)
         self.mix = nn.Parameter(torch.tensor([1.0, 0.5, -4.0]))
         self.cell = nn.Sequential(
-            nn.Linear(3 * width + N_SHAPE + 1, width), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(width, width), nn.GELU()
+            nn.Linear(3 * width + N_SHAPE + 1, width),
+            nn.GELU(),
+            nn.Dropout(shape.dropout),
+            nn.Linear(width, width),
+            nn.GELU(),
         )
         self.cell_out = nn.Linear(width, 2 + N_SHAPE + 1)
         nn.init.zeros_(self.cell_out.weight)
@@ -136,14 +153,24 @@ class SymmetryNetwork(nn.Module):
                 free += n_free
             starts.append(len(site_starts) - 1)
             orbits = sum(len(w) for w in label.roles)
-            label_numbers.append([orbits / 6, free / 10, np.log(sum(label.counts)), len(space_group(label.space_group).rotations) / 96, 0.0])
+            label_numbers.append(
+                [
+                    orbits / 6,
+                    free / 10,
+                    np.log(sum(label.counts)),
+                    len(space_group(label.space_group).rotations) / 96,
+                    0.0,
+                ]
+            )
         support = np.array([len(memory.examples_of_label.get(i, ())) for i in range(len(memory.labels))])
         table = torch.tensor(np.array(label_numbers), dtype=torch.float32)
         table[:, 4] = torch.as_tensor(np.log1p(support), dtype=torch.float32)
         self.register_buffer("role_start", torch.tensor(starts), persistent=False)
         self.register_buffer("site_index", torch.tensor(sites), persistent=False)
         self.register_buffer("site_start", torch.tensor(site_starts[:-1]), persistent=False)
-        self.register_buffer("role_table", torch.tensor(np.array(numbers), dtype=torch.float32), persistent=False)
+        self.register_buffer(
+            "role_table", torch.tensor(np.array(numbers), dtype=torch.float32), persistent=False
+        )
         self.register_buffer("label_table", table, persistent=False)
         groups = torch.tensor([label.space_group for label in memory.labels])
         self.register_buffer("label_group", groups, persistent=False)
@@ -171,20 +198,42 @@ class SymmetryNetwork(nn.Module):
         lengths = ends - starts
         offsets = torch.cumsum(lengths, 0) - lengths
         flat = torch.arange(int(lengths.sum())) - torch.repeat_interleave(offsets - starts, lengths)
-        vectors = self.role(unique) + self.site(self.site_index[flat], offsets) + self.role_numbers(self.role_table[unique])
+        vectors = (
+            self._own(self.role(unique))
+            + self.site(self.site_index[flat], offsets)
+            + self.role_numbers(self.role_table[unique])
+        )
         return vectors[inverse]
+
+    def _own(self, vectors: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return vectors
+        keep = torch.rand(len(vectors), 1) >= self.shape.table_dropout
+        return vectors * keep / (1 - self.shape.table_dropout)
 
     def label_vectors(self, label: torch.Tensor) -> torch.Tensor:
         """Vectors (…, w) of label indices (…)."""
-        return self.label(label) + self.group(self.label_group[label]) + self.label_numbers(self.label_table[label])
+        return (
+            self._own(self.label(label))
+            + self.group(self.label_group[label])
+            + self.label_numbers(self.label_table[label])
+        )
 
     def element_distance(self) -> torch.Tensor:
         """Squared distances (95, 95) between elements under the learned kernel."""
         points = self.kernel(torch.cat([self.element.weight, self.features], -1))
-        return torch.cdist(points, points).square() if not self.training else (points[:, None] - points[None]).square().sum(-1)
+        return (
+            torch.cdist(points, points).square()
+            if not self.training
+            else (points[:, None] - points[None]).square().sum(-1)
+        )
 
     def score(
-        self, numbers: torch.Tensor, amounts: torch.Tensor, known: ClassTensors, formula: torch.Tensor | None = None
+        self,
+        numbers: torch.Tensor,
+        amounts: torch.Tensor,
+        known: ClassTensors,
+        formula: torch.Tensor | None = None,
     ) -> Scores:
         """Score the candidates of one stoichiometry.
 
@@ -199,7 +248,8 @@ class SymmetryNetwork(nn.Module):
         apart = torch.zeros(len(numbers), len(known.example_candidate))
         for slot in range(numbers.shape[1]):
             apart = apart + distance[numbers[:, slot]][:, known.example_elements[:, slot]]
-        support = torch.exp(-apart)
+        # The floor keeps far examples apart from hidden ones, whose support is exactly 0.
+        support = torch.exp(-apart).clamp_min(1e-12)
         keep = torch.ones_like(support)
         if formula is not None:
             keep = (known.example_formula[None] != formula[:, None]).to(support.dtype)
@@ -213,7 +263,12 @@ class SymmetryNetwork(nn.Module):
         return Scores(logits.masked_fill(count == 0, -torch.inf), context, slots, support)
 
     def predict_cell(
-        self, context: torch.Tensor, slots: torch.Tensor, role: torch.Tensor, label: torch.Tensor, prior: torch.Tensor
+        self,
+        context: torch.Tensor,
+        slots: torch.Tensor,
+        role: torch.Tensor,
+        label: torch.Tensor,
+        prior: torch.Tensor,
     ) -> torch.Tensor:
         """Predict cells of (formula, label) pairs.
 
@@ -222,8 +277,9 @@ class SymmetryNetwork(nn.Module):
         """
         pooled = (slots * self.role_vectors(role)).mean(1)
         out = self.cell_out(self.cell(torch.cat([context, pooled, self.label_vectors(label), prior], -1)))
-        mean = torch.cat([out[:, :1] + prior[:, :1], out[:, 1:2], out[:, 2 : 2 + N_SHAPE] + prior[:, 1:], out[:, -1:]], -1)
-        return mean
+        return torch.cat(
+            [out[:, :1] + prior[:, :1], out[:, 1:2], out[:, 2 : 2 + N_SHAPE] + prior[:, 1:], out[:, -1:]], -1
+        )
 
     def settings(self) -> dict[str, str]:
         """The sizes as text, for the weights' metadata."""

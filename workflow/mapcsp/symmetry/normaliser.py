@@ -49,7 +49,9 @@ def letter_exchanges(number: int) -> tuple[LetterExchange, ...]:
     for image, rotation, shift in _table()[str(number)]:
         found.append(
             LetterExchange(
-                dict(zip(letters, image)), np.array(rotation, dtype=float).reshape(3, 3), np.array(shift) / GRID
+                dict(zip(letters, image)),
+                np.array(rotation, dtype=float).reshape(3, 3),
+                np.array(shift) / GRID,
             )
         )
     return tuple(found)
@@ -96,8 +98,8 @@ def find_exchanges(number: int) -> list[tuple[str, list[int], list[int]]]:
     for matrix in _unimodular():
         inverse = np.rint(np.linalg.inv(matrix))
         images = matrix @ rotations @ inverse
-        targets = [index.get(tuple(np.rint(w).astype(int).ravel())) for w in images]
-        if None in targets or not group.is_lattice_vector(group.centring @ matrix.T).all():
+        targets: list = [index.get(tuple(np.rint(w).astype(int).ravel())) for w in images]
+        if any(t is None for t in targets) or not group.is_lattice_vector(group.centring @ matrix.T).all():
             continue
         wanted = group.translations[targets]
         # (I - W') p + P w - w' must be a lattice vector for every operation.
@@ -111,7 +113,11 @@ def find_exchanges(number: int) -> list[tuple[str, list[int], list[int]]]:
             letters = _exchange(group, matrix, shift)
             key = (letters, axes)
             if key not in kept:
-                kept[key] = (letters, [int(v) for v in matrix.ravel()], [int(v) for v in np.rint(shift * GRID)])
+                kept[key] = (
+                    letters,
+                    [int(v) for v in matrix.ravel()],
+                    [int(v) for v in np.rint(shift * GRID)],
+                )
     return list(kept.values())
 
 
@@ -121,7 +127,9 @@ def _exchange(group: SpaceGroup, matrix: np.ndarray, shift: np.ndarray) -> str:
     for position in group.positions:
         point = matrix @ (position.rotation @ generic + position.offset) + shift
         same_kind = [
-            q for q in group.positions if (q.multiplicity, q.n_free) == (position.multiplicity, position.n_free)
+            q
+            for q in group.positions
+            if (q.multiplicity, q.n_free) == (position.multiplicity, position.n_free)
         ]
         letters.append(next(q.letter for q in same_kind if _lies_on(group, q.letter, point)))
     return "".join(letters)
@@ -152,4 +160,7 @@ def build_normaliser_table(output: Path) -> None:
     for number in range(1, 231):
         lines.append(f'"{number}": {json.dumps(find_exchanges(number), separators=(",", ":"))}')
     body = ",\n".join(lines)
-    write_text(output, f'{{"source": "mapcsp.symmetry.normaliser", "shift_unit": "1/{GRID}", "space_groups": {{\n{body}\n}}}}\n')
+    write_text(
+        output,
+        f'{{"source": "mapcsp.symmetry.normaliser", "shift_unit": "1/{GRID}", "space_groups": {{\n{body}\n}}}}\n',
+    )

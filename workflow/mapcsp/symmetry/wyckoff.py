@@ -106,7 +106,9 @@ class SpaceGroup:
             if not same:
                 kept.append(index)
         if len(kept) != position.multiplicity:
-            raise AssertionError(f"{self.number}{position.letter}: {len(kept)} images, table says {position.multiplicity}")
+            raise AssertionError(
+                f"{self.number}{position.letter}: {len(kept)} images, table says {position.multiplicity}"
+            )
         return rotations[kept], offsets[kept]
 
 

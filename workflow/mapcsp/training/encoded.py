@@ -39,7 +39,9 @@ class EncodedKnown:
         return AnonymousLabel.from_key(self.anonymous_key)
 
 
-def encode_known(known: Iterable[KnownCrystal], symprec_ang: float = 0.1) -> tuple[list[EncodedKnown], list[tuple[str, str]]]:
+def encode_known(
+    known: Iterable[KnownCrystal], symprec_ang: float = 0.1
+) -> tuple[list[EncodedKnown], list[tuple[str, str]]]:
     """Encode crystals; returns them and (material id, reason) of those that cannot be.
 
     A crystal whose symmetrised primitive cell is smaller than the given one is encoded in the smaller one.

@@ -143,12 +143,15 @@ def build_memory(rows: Sequence[EncodedKnown]) -> LabelMemory:
     volumes = elemental_volumes(rows)
     labels = tuple(AnonymousLabel.from_key(k) for k in keys)
     example_label, example_elements, example_mode, example_formula = [], [], [], []
-    mode_label, mode_count, mode_cell, mode_log_volume, frees, spreads = [], [], [], [], [], []
+    mode_label: list[int] = []
+    mode_count, mode_cell, mode_log_volume, frees, spreads = [], [], [], [], []
     for label_index, key in enumerate(tqdm(keys, desc="geometries", mininterval=10)):
         members = by_label[key]
         found = [anonymous_geometry(rows[m]) for m in members]
         cells = np.array([c for c, _ in found])
-        ratios = np.array([np.log(volume_per_atom_ang3(rows[m]) / (shares(rows[m]) @ volumes)) for m in members])
+        ratios = np.array(
+            [np.log(volume_per_atom_ang3(rows[m]) / (shares(rows[m]) @ volumes)) for m in members]
+        )
         for group in _cluster(labels[label_index], cells, [f for _, f in found]):
             if not group.members:
                 continue

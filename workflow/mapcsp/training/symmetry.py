@@ -7,7 +7,6 @@ network learn to share the work.
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,16 +25,24 @@ from mapcsp.symmetry.network import N_SHAPE, ClassTensors, NetworkShape, Symmetr
 from mapcsp.symmetry.prior import example_priors, memory_priors
 from mapcsp.training.encoded import EncodedKnown
 from mapcsp.training.geometries import formula_hash, shares, volume_per_atom_ang3
+from mapcsp.training.split import is_held_out
 
 
 @dataclass(frozen=True)
 class SymmetryTraining:
-    """Settings of a training run. batch: formulas an optimiser step. epochs: passes over the formulas."""
+    """Settings of a training run.
 
-    epochs: int = 24
+    batch: formulas an optimiser step. epochs: passes over the formulas. table_decay: weight decay of the vectors that one
+    label or role owns; without it they learn the training set by heart (label top-1 of unseen formulas .70 -> .67).
+    hypothetical_weight: weight of crystals that are not from the Materials Project.
+    """
+
+    epochs: int = 7
     batch: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 2e-2
+    table_decay: float = 2.0
+    hypothetical_weight: float = 0.3
     seed: int = 1
     max_atoms: int = 24
 
@@ -53,7 +60,14 @@ class TrainingClass:
     weight: torch.Tensor
 
 
-def prepare_classes(memory: LabelMemory, rows: Sequence[EncodedKnown], max_atoms: int) -> list[TrainingClass]:
+def is_known_material(row: EncodedKnown) -> bool:
+    """Whether a crystal is from the Materials Project, not a hypothetical one made by substitution."""
+    return row.material_id.startswith(("mp-", "mvc-"))
+
+
+def prepare_classes(
+    memory: LabelMemory, rows: Sequence[EncodedKnown], max_atoms: int, hypothetical_weight: float = 1.0
+) -> list[TrainingClass]:
     """Turn encoded crystals into queries with the index of their right candidate; rows without one are left out."""
     grouped: dict[tuple[int, ...], list[tuple[EncodedKnown, tuple[str, ...]]]] = defaultdict(list)
     for row in rows:
@@ -68,8 +82,11 @@ def prepare_classes(memory: LabelMemory, rows: Sequence[EncodedKnown], max_atoms
         found = candidate_class(memory, amounts, max_atoms)
         if found is None:
             continue
-        lookup = {(int(label), tuple(roles)): i for i, (label, roles) in enumerate(zip(found.label, found.role_of_slot.tolist()))}
-        numbers, targets, formulas, cells = [], [], [], []
+        lookup = {
+            (int(label), tuple(roles)): i
+            for i, (label, roles) in enumerate(zip(found.label, found.role_of_slot.tolist()))
+        }
+        numbers, targets, formulas, cells, weights = [], [], [], [], []
         for row, elements in grouped[amounts]:
             label = index_of.get(row.anonymous_key)
             if label is None:
@@ -82,6 +99,7 @@ def prepare_classes(memory: LabelMemory, rows: Sequence[EncodedKnown], max_atoms
             numbers.append([int(n) for n in slot_elements(tuple(zip(elements, amounts))).numbers])
             targets.append(target)
             formulas.append(formula_hash(row.formula))
+            weights.append(1.0 if is_known_material(row) else hypothetical_weight)
             ratio = np.log(volume_per_atom_ang3(row) / (shares(row) @ volumes))
             cells.append([ratio, *cell_shape(row.cell)])
         if not targets:
@@ -96,13 +114,15 @@ def prepare_classes(memory: LabelMemory, rows: Sequence[EncodedKnown], max_atoms
                 torch.tensor(targets),
                 torch.tensor(formulas),
                 torch.tensor(np.array(cells), dtype=torch.float32),
-                torch.as_tensor(repeats[inverse] ** -0.5, dtype=torch.float32),
+                torch.as_tensor(repeats[inverse] ** -0.5 * np.array(weights), dtype=torch.float32),
             )
         )
     return classes
 
 
-def _batches(classes: list[TrainingClass], batch: int, generator: np.random.Generator) -> list[list[tuple[int, np.ndarray]]]:
+def _batches(
+    classes: list[TrainingClass], batch: int, generator: np.random.Generator
+) -> list[list[tuple[int, np.ndarray]]]:
     """Steps of an epoch: each a list of (class, queries) that together hold about `batch` queries."""
     pieces = []
     for index, group in enumerate(classes):
@@ -136,7 +156,11 @@ def _losses(network: SymmetryNetwork, priors: torch.Tensor, group: TrainingClass
     label_loss = label_loss + (nn.functional.cross_entropy(given_z, target, reduction="none") * weight).sum()
     prior = example_priors(scores.support[usable], group.known, target, priors)
     out = network.predict_cell(
-        scores.context[usable], scores.slots[usable], group.known.role[target], group.known.label[target], prior.detach()
+        scores.context[usable],
+        scores.slots[usable],
+        group.known.role[target],
+        group.known.label[target],
+        prior.detach(),
     )
     truth = group.cell_target[index][usable]
     volume_sd, shape_sd = out[:, 1].clamp(-5, 1), out[:, -1].clamp(-6, 1)
@@ -157,35 +181,37 @@ def train_symmetry(
 ) -> SymmetryNetwork:
     """Train the network; resumes from `checkpoint` if it is there, and writes it after each epoch.
 
-    curve: CSV of epoch, loss, share of right labels (z given) among the trained formulas, hidden from themselves.
+    curve: CSV of CURVE_COLUMNS. The epoch with the best label top-1 + top-5 on the held-out formulas is returned.
     """
     torch.manual_seed(settings.seed)
     network = SymmetryNetwork(memory, NetworkShape())
-    classes = prepare_classes(memory, rows, settings.max_atoms)
+    held_out = [r for r in rows if is_held_out(r.formula) and is_known_material(r)]
+    learned = [r for r in rows if not is_held_out(r.formula)]
+    classes = prepare_classes(memory, learned, settings.max_atoms, settings.hypothetical_weight)
+    judged = prepare_classes(memory, held_out, settings.max_atoms)
     priors = memory_priors(memory)
-    decay, plain = [], []
-    for name, parameter in network.named_parameters():
-        table = name.split(".")[0] in ("role", "label", "label_bias", "site", "element")
-        (decay if table or parameter.ndim > 1 else plain).append(parameter)
-    groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    optimiser = torch.optim.AdamW(_parameter_groups(network, settings), lr=settings.learning_rate)
     generator = np.random.default_rng(settings.seed)
     n_steps = len(_batches(classes, settings.batch, np.random.default_rng(0))) * settings.epochs
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=int(n_steps * 1.05) + 10, pct_start=0.1)
-    first = 0
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=int(n_steps * 1.05) + 10, pct_start=0.1
+    )
+    first, best, best_state = 0, -1.0, network.state_dict()
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
-        first = int(state["epoch"])
+        first, best, best_state = int(state["epoch"]), state["best"], state["best_network"]
         for _ in range(first):
             _batches(classes, settings.batch, generator)
     for epoch in range(first, settings.epochs):
         network.train()
         total, seen, right = 0.0, 0, 0
         steps = _batches(classes, settings.batch, generator)
-        for step in tqdm(steps, desc=f"epoch {epoch + 1}/{settings.epochs}", mininterval=20, disable=not progress):
+        for step in tqdm(
+            steps, desc=f"epoch {epoch + 1}/{settings.epochs}", mininterval=20, disable=not progress
+        ):
             optimiser.zero_grad()
             for index, queries in step:
                 found = _losses(network, priors, classes[index], queries)
@@ -197,7 +223,11 @@ def train_symmetry(
             torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
             optimiser.step()
             schedule.step()
-        _log(curve, epoch + 1, total / seen, right / seen)
+        top1, top5, volume = _judge(network, priors, judged)
+        _log(curve, epoch + 1, total / seen, right / seen, top1, top5, volume)
+        if top1 + top5 > best:
+            best = top1 + top5
+            best_state = {k: v.clone() for k, v in network.state_dict().items()}
         with atomic_path(checkpoint) as temporary:
             torch.save(
                 {
@@ -205,23 +235,74 @@ def train_symmetry(
                     "optimiser": optimiser.state_dict(),
                     "schedule": schedule.state_dict(),
                     "epoch": epoch + 1,
+                    "best": best,
+                    "best_network": best_state,
                 },
                 temporary,
             )
+    network.load_state_dict(best_state)
     network.eval()
     return network
 
 
-def _log(curve: Path, epoch: int, loss: float, right: float) -> None:
+def _parameter_groups(network: SymmetryNetwork, settings: SymmetryTraining) -> list[dict]:
+    tables: list[nn.Parameter] = []
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        if name.split(".")[0] in ("role", "label", "label_bias"):
+            tables.append(parameter)
+        else:
+            (matrices if parameter.ndim > 1 else vectors).append(parameter)
+    return [
+        {"params": tables, "weight_decay": settings.table_decay},
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+
+
+@torch.inference_mode()
+def _judge(
+    network: SymmetryNetwork, priors: torch.Tensor, judged: list[TrainingClass]
+) -> tuple[float, float, float]:
+    """Label top-1 and top-5 (z given) and median relative error of the volume, on formulas kept from training."""
+    network.eval()
+    ranks, errors = [], []
+    for group in judged:
+        scores = network.score(group.numbers, group.amounts, group.known, group.formula)
+        rows = torch.arange(len(group.target))
+        usable = torch.isfinite(scores.logits[rows, group.target])
+        same_z = group.known.z[None] == group.known.z[group.target][:, None]
+        logits = scores.logits.masked_fill(~same_z, -torch.inf)[usable]
+        target = group.target[usable]
+        ranks.append((logits > logits[torch.arange(len(target)), target][:, None]).sum(1))
+        prior = example_priors(scores.support[usable], group.known, target, priors)
+        role, label = group.known.role[target], group.known.label[target]
+        out = network.predict_cell(scores.context[usable], scores.slots[usable], role, label, prior)
+        errors.append(torch.expm1(out[:, 0] - group.cell_target[usable, 0]).abs())
+    rank = torch.cat(ranks)
+    return (
+        float((rank < 1).float().mean()),
+        float((rank < 5).float().mean()),
+        float(torch.cat(errors).median()),
+    )
+
+
+CURVE_COLUMNS = (
+    "epoch",
+    "loss",
+    "top1_trained",
+    "top1_held_out",
+    "top5_held_out",
+    "volume_median_re_held_out",
+)
+
+
+def _log(curve: Path, epoch: int, *values: float) -> None:
     new = not curve.exists()
     curve.parent.mkdir(parents=True, exist_ok=True)
     with open(curve, "a", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         if new:
-            writer.writerow(["epoch", "loss", "label_top1_hidden"])
-        writer.writerow([epoch, f"{loss:.5f}", f"{right:.5f}"])
-
-
-def settings_text(settings: SymmetryTraining) -> str:
-    """Settings as JSON, for the card."""
-    return json.dumps(settings.__dict__, sort_keys=True)
+            writer.writerow(CURVE_COLUMNS)
+        writer.writerow([epoch, *(f"{v:.5f}" for v in values)])

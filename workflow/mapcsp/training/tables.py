@@ -43,7 +43,9 @@ def read_structures(paths: Iterable[Path], max_atoms: int) -> list[KnownCrystal]
             if row["n_sites"] > max_atoms:
                 continue
             crystal = Crystal(
-                np.array(row["lattice"], dtype=float), tuple(row["species"]), np.array(row["frac_coords"], dtype=float)
+                np.array(row["lattice"], dtype=float),
+                tuple(row["species"]),
+                np.array(row["frac_coords"], dtype=float),
             )
             known.append(
                 KnownCrystal(
