@@ -1,0 +1,1 @@
+"""Relaxation of candidates by machine-learned potentials, and energies whose zero is known."""

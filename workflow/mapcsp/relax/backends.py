@@ -1,0 +1,47 @@
+"""Chooses a potential by its name in the settings; only the chosen one's libraries are imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mapcsp.errors import UserError
+from mapcsp.relax.potential import Potential
+
+NAMES = ("m3gnet", "chgnet", "sevennet-0", "sevennet-l3i5", "ase:<module>:<callable>")
+
+
+def load_potential(name: str, device: str = "auto", weights: Path | None = None) -> Potential:
+    """Load a potential.
+
+    name: as in `settings.relax.potential`. device: `auto`, `cpu` or `cuda`. weights: m3gnet's, default its own place.
+    Raises UserError for an unknown name, a missing package, missing weights, or a device that is not there.
+    """
+    where = choose_device(device)
+    if name == "m3gnet":
+        from mapcsp.relax.m3gnet import M3GNet
+
+        return M3GNet(weights, where)
+    if name == "chgnet":
+        from mapcsp.relax.chgnet import CHGNetPotential
+
+        return CHGNetPotential(where)
+    if name in ("sevennet-0", "sevennet-l3i5"):
+        from mapcsp.relax.ase_calculators import load_sevennet
+
+        return load_sevennet(name, where)
+    if name.startswith("ase:"):
+        from mapcsp.relax.ase_calculators import load_ase
+
+        return load_ase(name.removeprefix("ase:"))
+    raise UserError(f"relax.potential: {name!r} is not a potential; choose one of {', '.join(NAMES)}")
+
+
+def choose_device(device: str) -> str:
+    """Turn `auto` into `cuda` or `cpu`; raises UserError if CUDA is asked for and there is none."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("relax.device is `cuda`, but torch finds none; set it to auto or cpu")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device

@@ -1,0 +1,132 @@
+"""Relaxes crystals one record each, whatever they are: guards before and after, one queue between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapcsp.crystals import reduce_lattice, wrap
+from mapcsp.elements import atomic_number
+from mapcsp.records import Crystal
+from mapcsp.relax.fire import End, Limits, Start, relax_starts
+from mapcsp.relax.guards import check_end, check_start
+from mapcsp.relax.potential import Potential
+from mapcsp.relax.symmetrise import find_symmetry
+from mapcsp.settings import RelaxSettings
+
+Progress = Callable[[int], None]
+SYMMETRY_TOLERANCE_ANG = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """What became of one crystal.
+
+    status: `converged`, `unconverged` or `dropped`; reason says why, or what was done before the first step.
+    crystal: relaxed, same atoms in the same order, None if dropped. Energies are the potential's, None if there is none.
+    max_force_ev_per_ang, max_stress_gpa: at the last step. volume_change: ratio after/before - 1.
+    """
+
+    status: str
+    reason: str = ""
+    crystal: Crystal | None = None
+    energy_ev_per_atom: float | None = None
+    initial_energy_ev_per_atom: float | None = None
+    max_force_ev_per_ang: float | None = None
+    max_stress_gpa: float | None = None
+    volume_change: float | None = None
+    n_steps: int = 0
+
+
+def relax_crystals(
+    crystals: Sequence[Crystal],
+    settings: RelaxSettings,
+    potential: Potential,
+    progress: Progress | None = None,
+) -> list[Relaxation]:
+    """Relax cells and positions of crystals together; bad input and diverging relaxations become records, never errors.
+
+    progress: called with 1 for each crystal that is finished. Returns one record a crystal, in order.
+    """
+    done: list[Relaxation | None] = [None] * len(crystals)
+    starts: list[Start] = []
+    prepared: list[_Prepared] = []
+    report = progress or (lambda _: None)
+    for i, crystal in enumerate(crystals):
+        verdict = check_start(crystal, potential)
+        if verdict.crystal is None:
+            done[i] = Relaxation("dropped", verdict.reason)
+            report(1)
+        else:
+            start, transform = _start(verdict.crystal, settings.keep_symmetry)
+            starts.append(start)
+            prepared.append(_Prepared(i, crystal, transform, verdict.reason))
+
+    def finish(k: int, end: End) -> None:
+        done[prepared[k].index] = _relaxation(prepared[k], end, settings)
+        report(1)
+
+    relax_starts(starts, potential, _limits(settings), finish)
+    return [record for record in done if record is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What is needed to turn the end of a relaxation back into the caller's cell; transform: reduced = M @ lattice."""
+
+    index: int
+    crystal: Crystal
+    transform: np.ndarray
+    note: str
+
+
+def _start(crystal: Crystal, keep_symmetry: bool) -> tuple[Start, np.ndarray]:
+    reduced, transform = reduce_lattice(np.asarray(crystal.lattice_ang, dtype=float))
+    numbers = np.array([atomic_number(s) for s in crystal.species])
+    frac = crystal.frac_coords @ np.linalg.inv(transform)
+    symmetry = None
+    if keep_symmetry:
+        symmetry = find_symmetry(reduced, frac, numbers, SYMMETRY_TOLERANCE_ANG)
+        if symmetry is not None:
+            reduced, frac = symmetry.average_crystal(reduced, frac)
+    return Start(reduced, frac @ reduced, numbers, symmetry), transform
+
+
+def _limits(settings: RelaxSettings) -> Limits:
+    # On the way a volume may overshoot what is allowed at the end, but not by much.
+    largest = 1 + 1.5 * settings.max_volume_change
+    smallest = max(0.1, 1 - 1.5 * settings.max_volume_change)
+    return Limits(
+        settings.fmax_ev_per_ang,
+        settings.smax_gpa,
+        settings.max_steps,
+        settings.batch_atoms,
+        (smallest, largest),
+    )
+
+
+def _relaxation(prepared: _Prepared, end: End, settings: RelaxSettings) -> Relaxation:
+    n = prepared.crystal.n_atoms
+    initial = None if end.initial_energy_ev is None else end.initial_energy_ev / n
+    notes = [prepared.note] if prepared.note else []
+    if end.lattice_ang is None or end.positions_ang is None or end.energy_ev is None:
+        reason = "; ".join([*notes, end.reason])
+        return Relaxation("dropped", reason, initial_energy_ev_per_atom=initial, n_steps=end.n_steps)
+    lattice = np.linalg.inv(prepared.transform) @ end.lattice_ang
+    relaxed = Crystal(lattice, prepared.crystal.species, wrap(end.positions_ang @ np.linalg.inv(lattice)))
+    change = relaxed.volume_ang3 / prepared.crystal.volume_ang3 - 1
+    fault = check_end(relaxed, change, settings.max_volume_change)
+    reason = "; ".join([*notes, *([fault or end.reason] if fault or end.reason else [])])
+    return Relaxation(
+        "dropped" if fault else end.status,
+        reason,
+        None if fault else relaxed,
+        end.energy_ev / n,
+        initial,
+        end.max_force_ev_per_ang,
+        end.max_stress_gpa,
+        change,
+        end.n_steps,
+    )
