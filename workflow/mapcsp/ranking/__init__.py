@@ -1,0 +1,17 @@
+"""The final answer: relaxed candidates of a formula, without duplicates, the likeliest first."""
+
+from mapcsp.ranking.model import RankerCoefficients, RankExample, fit_ranker, load_ranker, save_ranker
+from mapcsp.ranking.rank import rank_example, rank_formula, rank_pool
+from mapcsp.ranking.run import run_rank
+
+__all__ = [
+    "RankExample",
+    "RankerCoefficients",
+    "fit_ranker",
+    "load_ranker",
+    "rank_example",
+    "rank_formula",
+    "rank_pool",
+    "run_rank",
+    "save_ranker",
+]

@@ -1,0 +1,227 @@
+"""Ranks the relaxed candidates of one formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logsumexp
+
+from mapcsp.ranking.duplicates import group_duplicates
+from mapcsp.ranking.features import pool_features
+from mapcsp.ranking.model import RankerCoefficients, RankExample, log_probabilities, log_weights
+from mapcsp.ranking.symmetry_found import FoundSymmetry, find_symmetry
+from mapcsp.records import (
+    CandidatePool,
+    CandidateSummary,
+    Crystal,
+    FormulaOutcome,
+    RankedStructure,
+    RelaxedCandidate,
+    RelaxedPool,
+)
+from mapcsp.settings import RankingSettings
+
+
+@dataclass(frozen=True, eq=False)
+class AnalysedPool:
+    """The candidates of a pool that can be ranked, with all that ranking needs; fields run in parallel.
+
+    positions: (n,), where each stands in the pool. groups: (n,), number of the crystal each one is.
+    features: (n, features); log_weight: (n,).
+    """
+
+    positions: tuple[int, ...]
+    candidates: tuple[RelaxedCandidate, ...]
+    crystals: tuple[Crystal, ...]
+    energies_ev_per_atom: np.ndarray
+    symmetries: tuple[FoundSymmetry, ...]
+    groups: tuple[int, ...]
+    features: np.ndarray
+    log_weight: np.ndarray
+
+
+def analyse_pool(pool: RelaxedPool, symprec_ang: float) -> AnalysedPool:
+    """Find symmetry, duplicates and features of the candidates that have a crystal and an energy."""
+    positions, usable, crystals, energies = [], [], [], []
+    for position, relaxed in enumerate(pool.candidates):
+        if (
+            relaxed.status != "dropped"
+            and relaxed.crystal is not None
+            and relaxed.energy_ev_per_atom is not None
+        ):
+            positions.append(position)
+            usable.append(relaxed)
+            crystals.append(relaxed.crystal)
+            energies.append(relaxed.energy_ev_per_atom)
+    symmetries = tuple(find_symmetry(crystal, symprec_ang) for crystal in crystals)
+    groups = tuple(group_duplicates([s.primitive for s in symmetries], energies))
+    return AnalysedPool(
+        positions=tuple(positions),
+        candidates=tuple(usable),
+        crystals=tuple(crystals),
+        energies_ev_per_atom=np.array(energies),
+        symmetries=symmetries,
+        groups=groups,
+        features=pool_features(usable, [s.space_group for s in symmetries], groups),
+        log_weight=log_weights(groups, [f"{c.candidate.z}:{c.candidate.label.key}" for c in usable]),
+    )
+
+
+def rank_example(
+    pool: RelaxedPool, is_right: Callable[[Crystal], bool], symprec_ang: float
+) -> RankExample | None:
+    """Turn a pool whose answer is known into an example for `model.fit_ranker`; None if nothing of it can be ranked.
+
+    is_right: whether a relaxed crystal is the known one (`metrics.match.match_rms`); asked once for each
+    distinct crystal of the pool, of its lowest-energy candidate.
+    """
+    analysed = analyse_pool(pool, symprec_ang)
+    if not analysed.candidates:
+        return None
+    verdicts: dict[int, bool] = {}
+    for i in np.argsort(analysed.energies_ev_per_atom, kind="stable"):
+        if analysed.groups[i] not in verdicts:
+            verdicts[analysed.groups[i]] = is_right(analysed.crystals[i])
+    right = np.array([verdicts[group] for group in analysed.groups])
+    return RankExample(analysed.features, analysed.log_weight, right)
+
+
+def rank_formula(
+    pool: RelaxedPool,
+    settings: RankingSettings,
+    ranker: RankerCoefficients,
+    candidate_pool: CandidatePool | None = None,
+) -> FormulaOutcome:
+    """Rank the relaxed candidates of one formula; see `rank_pool`, of which it is the first result."""
+    return rank_pool(pool, settings, ranker, candidate_pool)[0]
+
+
+def rank_pool(
+    pool: RelaxedPool,
+    settings: RankingSettings,
+    ranker: RankerCoefficients,
+    candidate_pool: CandidatePool | None = None,
+) -> tuple[FormulaOutcome, tuple[CandidateSummary, ...], tuple[FoundSymmetry, ...]]:
+    """Rank the relaxed candidates of one formula.
+
+    candidate_pool: what went into relaxation, for its reason and counts when nothing came out of it.
+    Returns the outcome, a summary of every candidate, and the symmetry of each ranked structure, in order
+    of rank.
+    """
+    analysed = analyse_pool(pool, settings.symprec_ang)
+    if not analysed.candidates:
+        reason = _why_none(pool, candidate_pool)
+        outcome = FormulaOutcome(pool.formula_id, pool.formula, "failed", reason, len(pool.candidates), 0)
+        return outcome, tuple(_summary(pool, r, None, None, None) for r in pool.candidates), ()
+
+    log_prob, _ = log_probabilities(analysed.features, analysed.log_weight, ranker)
+    by_probability = settings.rank_by == "probability"
+    order = _order(analysed, log_prob, by_probability)
+    lowest = float(analysed.energies_ev_per_atom.min())
+    structures, symmetries = [], []
+    for rank, members in enumerate(order[: settings.top_k], start=1):
+        best = members[0]
+        relaxed = analysed.candidates[best]
+        energy = float(analysed.energies_ev_per_atom[best])
+        total = float(logsumexp(log_prob[list(members)]))
+        structures.append(
+            RankedStructure(
+                formula_id=pool.formula_id,
+                formula=pool.formula,
+                rank=rank,
+                z=analysed.symmetries[best].z,
+                space_group=analysed.symmetries[best].space_group,
+                probability=float(np.exp(total)) if by_probability else None,
+                score=total if by_probability else lowest - energy,
+                formation_energy_ev_per_atom=relaxed.formation_energy_ev_per_atom,
+                energy_ev_per_atom=energy,
+                energy_above_best_ev_per_atom=energy - lowest,
+                relaxed=relaxed,
+                merged=len(members) - 1,
+            )
+        )
+        symmetries.append(analysed.symmetries[best])
+    rank_of = {i: rank for rank, members in enumerate(order[: settings.top_k], start=1) for i in members}
+    place = {position: i for i, position in enumerate(analysed.positions)}
+    summaries = []
+    for position, relaxed in enumerate(pool.candidates):
+        i = place.get(position)
+        if i is None:
+            summaries.append(_summary(pool, relaxed, None, None, None))
+        else:
+            probability = float(np.exp(log_prob[i])) if by_probability else None
+            summaries.append(_summary(pool, relaxed, analysed.symmetries[i], probability, rank_of.get(i)))
+    outcome = FormulaOutcome(
+        pool.formula_id,
+        pool.formula,
+        "done",
+        "",
+        len(pool.candidates),
+        len(analysed.candidates),
+        tuple(structures),
+    )
+    return outcome, tuple(summaries), tuple(symmetries)
+
+
+def _order(analysed: AnalysedPool, log_prob: np.ndarray, by_probability: bool) -> list[tuple[int, ...]]:
+    """Members of each group, the one that stands for it first; groups in order of rank."""
+    energies = analysed.energies_ev_per_atom
+    members: dict[int, list[int]] = {}
+    for i, group in enumerate(analysed.groups):
+        members.setdefault(group, []).append(i)
+
+    def within(i: int) -> tuple[float, float, str]:
+        name = analysed.candidates[i].candidate.id
+        return (-log_prob[i], energies[i], name) if by_probability else (energies[i], -log_prob[i], name)
+
+    groups = [tuple(sorted(group, key=within)) for group in members.values()]
+
+    def between(group: Sequence[int]) -> tuple[float, float, str]:
+        total, energy = float(logsumexp(log_prob[list(group)])), float(energies[list(group)].min())
+        name = analysed.candidates[group[0]].candidate.id
+        return (-total, energy, name) if by_probability else (energy, -total, name)
+
+    return sorted(groups, key=between)
+
+
+def _summary(
+    pool: RelaxedPool,
+    relaxed: RelaxedCandidate,
+    symmetry: FoundSymmetry | None,
+    probability: float | None,
+    rank: int | None,
+) -> CandidateSummary:
+    crystal = relaxed.crystal
+    return CandidateSummary(
+        formula_id=pool.formula_id,
+        candidate_id=relaxed.candidate.id,
+        label_key=relaxed.candidate.label.key,
+        origin=relaxed.candidate.origin,
+        status=relaxed.status,
+        reason=relaxed.reason,
+        energy_ev_per_atom=relaxed.energy_ev_per_atom,
+        volume_ang3_per_atom=crystal.volume_ang3 / crystal.n_atoms if crystal is not None else None,
+        space_group=symmetry.space_group if symmetry is not None else None,
+        probability=probability,
+        rank=rank,
+    )
+
+
+def _why_none(pool: RelaxedPool, candidate_pool: CandidatePool | None) -> str:
+    if pool.candidates:
+        counts: dict[str, int] = {}
+        for relaxed in pool.candidates:
+            cause = relaxed.reason or f"{relaxed.status} without an energy"
+            counts[cause] = counts.get(cause, 0) + 1
+        causes = "; ".join(
+            f"{n} x {cause}" for cause, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:3]
+        )
+        return f"none of the {len(pool.candidates)} candidates survived relaxation: {causes}"
+    if candidate_pool is not None and candidate_pool.reason:
+        return candidate_pool.reason
+    if candidate_pool is not None and candidate_pool.dropped:
+        causes = "; ".join(f"{n} x {cause}" for cause, n in candidate_pool.dropped)
+        return f"the search left no candidate to relax: {causes}"
+    return "the search found no candidate"
