@@ -1,0 +1,185 @@
+"""Terms of the fitness: definitions, and what they must not depend on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from known_tasks import KNOWN, known_crystal, known_task, prediction, true_map
+from mapcsp.crystals import distance_matrix
+from mapcsp.ga.fitness import DEGREES_OF_FREEDOM, SHORT_RATIO, build_objective, evaluate, lattice_log_prob
+from mapcsp.records import Label, LabelPrediction, PredictedMap
+from mapcsp.settings import ReconstructSettings
+from scipy import stats
+
+TOLERANCE = 1e-9
+BADDELEYITE = "baddeleyite ZrO2"
+
+
+def single(name: str, cell, free, settings=None, spread: float = 0.0, predicted_map: PredictedMap | None = None):
+    task = known_task(name, spread)
+    objective = build_objective(task.labels[0], predicted_map or task.maps[0], settings or ReconstructSettings())
+    return evaluate(objective, np.array([cell], dtype=float), np.array([free], dtype=float)).row(0)
+
+
+@pytest.mark.parametrize("name", list(KNOWN))
+def test_the_true_crystal_has_no_error_and_full_overlap(name: str) -> None:
+    _, cell, free = KNOWN[name]
+    terms = single(name, cell, free)
+    assert terms.distance_error_ang == pytest.approx(0, abs=1e-6)
+    assert terms.contact_dice == pytest.approx(1)
+    assert terms.bond_validity == 1
+    assert terms.short_distance == 0
+
+
+def test_log_likelihood_is_the_mean_log_density_over_pairs() -> None:
+    _, cell, free = KNOWN[BADDELEYITE]
+    free = np.mod(np.array(free) + np.linspace(0, 0.05, 9), 1)
+    task = known_task(BADDELEYITE)
+    predicted = replace(task.maps[0], spread_ang=np.full((12, 12), 0.2))
+    crystal = build_objective(task.labels[0], predicted, ReconstructSettings()).pairs.geometry.decode(np.array(cell), free)
+    upper = np.triu_indices(12, 1)
+    delta = (distance_matrix(crystal) - predicted.distance_ang)[upper]
+    expected = stats.t.logpdf(delta, DEGREES_OF_FREEDOM, scale=0.2).mean()
+    terms = single(BADDELEYITE, cell, free, predicted_map=predicted)
+    assert terms.map_log_likelihood == pytest.approx(expected)
+    assert terms.distance_error_ang == pytest.approx(math.sqrt((delta**2).mean()))
+
+
+def test_bond_validity_is_equation_2() -> None:
+    """CsCl-type FeS squeezed and stretched: one kind of pair, so that every bond is short, valid or absent."""
+    label = Label.from_key("221:O-b,Ti-a")
+    radii = 0.66 + 1.60
+    values = {}
+    for name, distance in {"short": radii - 0.41, "valid": radii - 0.39, "absent": radii + 0.41}.items():
+        a = distance * 2 / math.sqrt(3)
+        cell = np.array([a, a, a, 90, 90, 90.0])
+        objective = build_objective(LabelPrediction(label, 1, 0.0, "trained", cell, 0, 0), None, ReconstructSettings())
+        values[name] = evaluate(objective, cell[None], np.empty((1, 0))).row(0).bond_validity
+    # Without any bond eq. 2 is 0/0; nothing is short then.
+    assert values == {"short": 0.0, "valid": 1.0, "absent": 1.0}
+
+
+def test_short_distances_count_own_images_and_nothing_else_is_punished() -> None:
+    label = Label.from_key("221:Ti-a")
+    objective = build_objective(
+        LabelPrediction(label, 1, 0.0, "trained", np.array([3.0, 3, 3, 90, 90, 90]), 0, 0), None, ReconstructSettings()
+    )
+    limit = SHORT_RATIO * 3.2
+    cells = np.array([[limit * 1.01] * 3 + [90.0] * 3, [limit / 2] * 3 + [90.0] * 3])
+    found = evaluate(objective, cells, np.empty((2, 0))).terms["short_distance"]
+    assert found == pytest.approx([0.0, -0.5])
+
+
+def test_metals_never_bond() -> None:
+    label = Label.from_key("221:Fe-b,Ti-a")
+    cell = np.array([3.0, 3, 3, 90, 90, 90])
+    predicted = PredictedMap(1, label.key, ("Fe", "Ti"), 2.6 * (1 - np.eye(2)), np.ones((2, 2)), 1 - np.eye(2))
+    objective = build_objective(LabelPrediction(label, 1, 0.0, "trained", cell, 0, 0), predicted, ReconstructSettings())
+    assert evaluate(objective, cell[None], np.empty((1, 0))).row(0).contact_dice == 0.0
+
+
+def test_dice_is_soft_in_the_predicted_probability() -> None:
+    _, cell, free = KNOWN["rutile TiO2"]
+    predicted = known_task("rutile TiO2").maps[0]
+    predicted = replace(predicted, contact_prob=0.5 * predicted.contact_prob)
+    # 2 * 0.5 n / (0.5 n + n)
+    assert single("rutile TiO2", cell, free, predicted_map=predicted).contact_dice == pytest.approx(2 / 3)
+
+
+def test_fitness_does_not_depend_on_origin_or_lattice_translations() -> None:
+    _, cell, free = KNOWN[BADDELEYITE]
+    first = single(BADDELEYITE, cell, free)
+    # Half a cell is a change of origin in P2_1/c; whole cells never matter.
+    moved = single(BADDELEYITE, cell, np.array(free) + 0.5)
+    whole = single(BADDELEYITE, cell, np.array(free) + np.arange(9) % 3 - 1)
+    for other in (moved, whole):
+        assert other.total == pytest.approx(first.total, abs=1e-6)
+
+
+def test_a_map_without_rows_does_not_depend_on_the_order_of_its_atoms() -> None:
+    _, cell, free = KNOWN[BADDELEYITE]
+    free = np.mod(np.array(free) + np.linspace(0, 0.1, 9), 1)
+    loose = replace(known_task(BADDELEYITE).maps[0], label_key=None)
+    rng = np.random.default_rng(1)
+    loose = replace(loose, contact_prob=(lambda c: (c + c.T) / 2)(rng.random((12, 12))))
+    order = rng.permutation(12)
+    shuffled = PredictedMap(
+        4,
+        None,
+        tuple(loose.species[i] for i in order),
+        loose.distance_ang[np.ix_(order, order)],
+        loose.spread_ang,
+        loose.contact_prob[np.ix_(order, order)],
+    )
+    one, other = (single(BADDELEYITE, cell, free, predicted_map=m) for m in (loose, shuffled))
+    assert one.map_log_likelihood == pytest.approx(other.map_log_likelihood, abs=TOLERANCE)
+    assert one.contact_dice == pytest.approx(other.contact_dice, abs=TOLERANCE)
+
+
+def test_sorted_comparison_finds_no_error_in_the_true_crystal() -> None:
+    _, cell, free = KNOWN[BADDELEYITE]
+    loose = replace(known_task(BADDELEYITE).maps[0], label_key=None)
+    terms = single(BADDELEYITE, cell, free, predicted_map=loose)
+    assert terms.distance_error_ang == pytest.approx(0, abs=1e-6)
+    assert terms.contact_dice == pytest.approx(1)
+
+
+def test_exchanged_rows_of_one_element_cost_by_row_but_not_sorted() -> None:
+    _, cell, free = KNOWN[BADDELEYITE]
+    exchanged = [*free[3:6], *free[:3], *free[6:]]
+    assert single(BADDELEYITE, cell, exchanged).distance_error_ang > 0.1
+    loose = replace(known_task(BADDELEYITE).maps[0], label_key=None)
+    assert single(BADDELEYITE, cell, exchanged, predicted_map=loose).distance_error_ang < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("weight", "term"),
+    [
+        ("weight_map", "map_log_likelihood"),
+        ("weight_contact", "contact_dice"),
+        ("weight_bond", "bond_validity"),
+        ("weight_short", "short_distance"),
+        ("weight_prior", "lattice_log_prob"),
+    ],
+)
+def test_each_term_can_be_switched_off(weight: str, term: str) -> None:
+    _, cell, free = KNOWN["rutile TiO2"]
+    on, off = single("rutile TiO2", cell, free), single("rutile TiO2", cell, free, ReconstructSettings(**{weight: 0}))
+    assert getattr(on, term) is not None
+    assert getattr(off, term) is None
+
+
+def test_total_is_the_weighted_sum_of_the_terms() -> None:
+    _, cell, free = KNOWN["pyrite FeS2"]
+    settings = ReconstructSettings(weight_map=2, weight_contact=3, weight_bond=4, weight_short=5, weight_prior=0.5)
+    t = single("pyrite FeS2", cell, np.array(free) + 0.02, settings, spread=0.1)
+    expected = 2 * t.map_log_likelihood + 3 * t.contact_dice + 4 * t.bond_validity + 5 * t.short_distance
+    assert t.total == pytest.approx(expected + 0.5 * (t.label_log_prob + t.lattice_log_prob))
+
+
+def test_the_papers_modes_maximise_what_the_papers_say() -> None:
+    _, cell, free = KNOWN["rutile TiO2"]
+    off = np.array(free) + 0.05
+    contact = single("rutile TiO2", cell, off, ReconstructSettings(mode="cmcrystal"))
+    assert contact.total == contact.contact_dice * contact.bond_validity
+    assert contact.map_log_likelihood is None
+    distance = single("rutile TiO2", cell, off, ReconstructSettings(mode="dmcrystal"))
+    assert distance.total == -distance.distance_error_ang
+
+
+def test_lattice_log_prob_is_normal_in_volume_ratio_and_angle() -> None:
+    predicted = prediction(BADDELEYITE, spread=0.1)
+    at_centre = lattice_log_prob(predicted, predicted.cell[None])[0]
+    assert at_centre == pytest.approx(4 * stats.norm.logpdf(0, scale=0.1))
+    larger = predicted.cell.copy()
+    larger[:3] *= math.exp(0.1 / 3)
+    assert lattice_log_prob(predicted, larger[None])[0] == pytest.approx(at_centre - 0.5)
+
+
+def test_a_map_of_another_label_is_refused() -> None:
+    other = true_map(Label.from_key(KNOWN["pyrite FeS2"][0]), known_crystal("pyrite FeS2"), 4)
+    with pytest.raises(ValueError, match="205:Fe-a,S-c"):
+        build_objective(prediction("rutile TiO2"), other, ReconstructSettings())

@@ -1,0 +1,213 @@
+"""The reconstruct stage: it finds crystals again, keeps known geometries, repeats itself and resumes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from known_tasks import KNOWN, known_crystal, known_task, with_labels
+from mapcsp.crystals import to_structure
+from mapcsp.errors import StoreError
+from mapcsp.ga import reconstruct
+from mapcsp.ga.progress import results_cache
+from mapcsp.ga.reconstruct import reconstruct_task, run_reconstruct
+from mapcsp.records import ReconstructionTask, TaskResult
+from mapcsp.settings import ReconstructSettings
+from mapcsp.store import read_records, to_plain, write_json, write_records
+from pymatgen.analysis.structure_matcher import StructureMatcher
+
+MATCHER = StructureMatcher(ltol=0.2, stol=0.3, angle_tol=5)
+MAX_RMS = 0.02
+FAST = ReconstructSettings(max_evaluations=4000)
+RUTILE = "rutile TiO2"
+
+
+def rms_to_truth(name: str, result: TaskResult, index: int = 0) -> float | None:
+    found = MATCHER.get_rms_dist(to_structure(result.candidates[index].crystal), to_structure(known_crystal(name)))
+    return None if found is None else float(found[0])
+
+
+@pytest.mark.parametrize("name", list(KNOWN))
+def test_true_maps_give_the_crystal_back(name: str) -> None:
+    result = reconstruct_task(known_task(name), ReconstructSettings(max_evaluations=40000))
+    assert result.status == "done"
+    assert rms_to_truth(name, result) == pytest.approx(0, abs=MAX_RMS)
+
+
+def test_an_uncertain_cell_is_found_from_the_map() -> None:
+    task = known_task(RUTILE, spread=0.08)
+    wrong = replace(task.labels[0], cell=task.labels[0].cell * [1.06, 1.06, 0.95, 1, 1, 1])
+    result = reconstruct_task(replace(task, labels=(wrong,)), replace_settings(weight_prior=0.01))
+    assert result.candidates[0].cell[:3] == pytest.approx(KNOWN[RUTILE][1][:3], rel=0.01)
+
+
+def replace_settings(**changes) -> ReconstructSettings:
+    return FAST.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("mode", ["cmcrystal", "dmcrystal"])
+def test_the_papers_modes_run(mode) -> None:
+    result = reconstruct_task(known_task("pyrite FeS2"), replace_settings(mode=mode))
+    assert result.status == "done"
+    perfect = {"cmcrystal": 1.0, "dmcrystal": 0.0}[mode]
+    assert result.candidates[0].fitness.total == pytest.approx(perfect, abs=1e-2)
+
+
+def test_the_papers_modes_need_a_map() -> None:
+    result = reconstruct_task(known_task(RUTILE, with_map=False), replace_settings(mode="dmcrystal"))
+    assert (result.status, result.candidates) == ("failed", ())
+    assert "needs predicted maps" in result.reason
+
+
+def test_the_best_seed_is_always_a_candidate_unchanged() -> None:
+    task = known_task(RUTILE, with_seed=True)
+    result = reconstruct_task(task, FAST)
+    prototype = next(c for c in result.candidates if c.origin == "prototype")
+    assert prototype.free_coords == pytest.approx(task.labels[0].seeds[0].free_coords)
+    assert prototype.prototype_count == 12
+
+
+def test_seeds_alone_are_evaluated_without_any_search() -> None:
+    result = reconstruct_task(known_task(RUTILE, with_seed=True), replace_settings(max_evaluations=0))
+    assert [c.origin for c in result.candidates] == ["prototype"]
+    assert result.evaluations == 1
+
+
+def test_a_label_without_free_coordinates_is_not_searched() -> None:
+    result = reconstruct_task(known_task("perovskite SrTiO3", spread=0.1), FAST)
+    assert result.evaluations == 1
+    assert len(result.candidates) == 1
+
+
+def test_searches_without_maps_keep_to_the_prototypes_first() -> None:
+    result = reconstruct_task(known_task("wurtzite ZnS", with_seed=True, with_map=False), FAST)
+    assert result.candidates[0].origin == "prototype"
+    assert result.candidates[0].fitness.map_log_likelihood is None
+
+
+def test_an_infeasible_task_is_a_record() -> None:
+    task = replace(known_task(RUTILE), status="infeasible", reason="no label", labels=(), maps=())
+    result = reconstruct_task(task, FAST)
+    assert (result.status, result.reason, result.evaluations) == ("infeasible", "no label", 0)
+
+
+def test_several_labels_share_the_candidates() -> None:
+    rutile = known_task(RUTILE)
+    other = replace(rutile.labels[0], label=type(rutile.labels[0].label).from_key("136:O-d,Ti-a"), log_prob=-3.0)
+    map_of_other = replace(rutile.maps[0], label_key=other.label.key)
+    task = with_labels(rutile, replace(rutile, labels=(other,), maps=(map_of_other,)))
+    result = reconstruct_task(task, FAST)
+    assert {c.label.key for c in result.candidates} == {"136:O-f,Ti-a", "136:O-d,Ti-a"}
+    assert result.candidates[0].label.key == "136:O-f,Ti-a"
+    assert result.candidates[0].label_rank == 0
+
+
+def test_results_are_distinct_and_bounded() -> None:
+    result = reconstruct_task(known_task("baddeleyite ZrO2", spread=0.05), replace_settings(candidates_per_label=2))
+    assert len(result.candidates) == 2
+    one, other = (to_structure(c.crystal) for c in result.candidates)
+    assert not StructureMatcher(ltol=0.01, stol=0.01, angle_tol=0.5).fit(one, other)
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    task = known_task("baddeleyite ZrO2", spread=0.05)
+    one, other = (json.dumps(to_plain(reconstruct_task(task, FAST))) for _ in range(2))
+    assert one == other
+    assert json.dumps(to_plain(reconstruct_task(replace(task, seed=8), FAST))) != one
+
+
+def test_evaluations_stay_within_their_limit() -> None:
+    result = reconstruct_task(known_task("baddeleyite ZrO2"), replace_settings(max_evaluations=2500))
+    assert 2000 < result.evaluations <= 2500
+
+
+def test_the_search_never_loses_its_best() -> None:
+    from mapcsp.ga.fitness import build_objective
+    from mapcsp.ga.search import search_labels
+
+    task = known_task("baddeleyite ZrO2")
+    objective = build_objective(task.labels[0], task.maps[0], FAST)
+    (population,) = search_labels([objective], [()], [3], FAST, 4000)
+    assert (np.diff(population.trace) >= 0).all()
+    assert population.hall[0].fitness.values[0] == pytest.approx(population.trace[-1])
+
+
+def write_job(folder: Path, tasks: list[ReconstructionTask]) -> tuple[Path, Path, Path]:
+    task_file, settings_file = folder / "tasks.jsonl", folder / "reconstruct.json"
+    write_records(task_file, ReconstructionTask, tasks)
+    write_json(settings_file, replace_settings(max_evaluations=2000).model_dump(mode="json"))
+    return task_file, settings_file, folder / "results" / "job.jsonl"
+
+
+NAMES = (RUTILE, "wurtzite ZnS", "pyrite FeS2")
+
+
+def test_a_job_writes_one_result_a_task(tmp_path: Path) -> None:
+    task_file, settings_file, output = write_job(tmp_path, [known_task(n) for n in NAMES])
+    run_reconstruct([task_file], settings_file, output)
+    assert [r.task_id for r in read_records(output, TaskResult)] == ["TiO2_136", "ZnS_186", "FeS2_205"]
+
+
+def test_a_killed_job_resumes_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task_file, settings_file, output = write_job(tmp_path, [known_task(n) for n in NAMES])
+    run_reconstruct([task_file], settings_file, output)
+    expected = output.read_bytes()
+    output.unlink()
+    results_cache(output).unlink()
+
+    done: list[str] = []
+
+    def counted(task, settings):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(task.id)
+        return reconstruct_task(task, settings)
+
+    monkeypatch.setattr(reconstruct, "reconstruct_task", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_reconstruct([task_file], settings_file, output)
+    assert not output.exists()
+    # The kill cut the last line in half.
+    cache = results_cache(output)
+    cache.write_text(cache.read_text()[:-40])
+    done.clear()
+    run_reconstruct([task_file], settings_file, output)
+    assert done == ["ZnS_186", "FeS2_205"]
+    assert output.read_bytes() == expected
+
+
+def test_a_changed_task_alone_is_searched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [known_task(n) for n in NAMES]
+    task_file, settings_file, output = write_job(tmp_path, tasks)
+    run_reconstruct([task_file], settings_file, output)
+    write_records(task_file, ReconstructionTask, [tasks[0], replace(tasks[1], seed=99), tasks[2]])
+    done: list[str] = []
+    monkeypatch.setattr(
+        reconstruct, "reconstruct_task", lambda t, s: done.append(t.id) or reconstruct_task(t, s)
+    )
+    output.unlink()
+    run_reconstruct([task_file], settings_file, output)
+    assert done == ["ZnS_186"]
+    # Header and three results: what no task asks for any more is gone.
+    assert len(results_cache(output).read_text().splitlines()) == 4
+
+
+def test_a_changed_setting_searches_everything_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task_file, settings_file, output = write_job(tmp_path, [known_task(RUTILE)])
+    run_reconstruct([task_file], settings_file, output)
+    write_json(settings_file, replace_settings(max_evaluations=2001).model_dump(mode="json"))
+    done: list[str] = []
+    monkeypatch.setattr(
+        reconstruct, "reconstruct_task", lambda t, s: done.append(t.id) or reconstruct_task(t, s)
+    )
+    run_reconstruct([task_file], settings_file, output)
+    assert done == ["TiO2_136"]
+
+
+def test_a_missing_task_file_is_named(tmp_path: Path) -> None:
+    _, settings_file, output = write_job(tmp_path, [])
+    with pytest.raises(StoreError, match="nowhere.jsonl"):
+        run_reconstruct([tmp_path / "nowhere.jsonl"], settings_file, output)

@@ -1,0 +1,187 @@
+"""The reconstruct stage: from a task (labels, cells, maps) to distinct candidates with their fitness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mapcsp.errors import UserError
+from mapcsp.ga.distinct import first_of_each, invariants
+from mapcsp.ga.fitness import Evaluation, Objective, build_objective, evaluate
+from mapcsp.ga.genes import impose_from_free
+from mapcsp.ga.pool import candidate_score
+from mapcsp.ga.progress import FinishedResults, results_cache
+from mapcsp.ga.search import Population, search_labels
+from mapcsp.ga.seeds import Seed, label_seeds, read_user_seeds
+from mapcsp.provenance import code_id, derive_seed, file_sha256, value_hash
+from mapcsp.records import Candidate, FitnessTerms, ReconstructionTask, TaskResult
+from mapcsp.settings import ReconstructSettings, read_section
+from mapcsp.store import read_records, to_plain, write_records
+from mapcsp.symmetry.geometry import label_geometry
+
+# The modules that decide a result: a change of one makes finished results stale.
+CODE_MODULES = ("ga", "symmetry", "crystals", "elements", "records", "settings", "store")
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One geometry of a label on the way to a candidate. cell: (6,), free_coords: (f,)."""
+
+    cell: np.ndarray
+    free_coords: np.ndarray
+    fitness: FitnessTerms
+    origin: str
+    count: int
+
+
+def reconstruct_task(task: ReconstructionTask, settings: ReconstructSettings) -> TaskResult:
+    """Search one task: every label's known geometries, and what the genetic algorithm finds beside them.
+
+    Infeasible tasks, and tasks without what the mode needs, come back as records with a reason.
+    """
+    if task.status != "ready":
+        return _without_candidates(task, task.status, task.reason)
+    if not task.labels:
+        return _without_candidates(task, "infeasible", "no label of this space group fits the formula")
+    if settings.mode != "full" and not task.maps:
+        return _without_candidates(task, "failed", f"mode {settings.mode} needs predicted maps, and there are none")
+    # Labels in the order of their probability, whatever the plan's.
+    order = sorted(range(len(task.labels)), key=lambda i: (-task.labels[i].log_prob, task.labels[i].label.key))
+    labels = [task.labels[i] for i in order]
+    maps = [task.maps[i] for i in order] if task.maps else [None] * len(labels)
+    user = read_user_seeds(settings.seed_structures, _amounts(task), tuple(labels))
+    objectives = [build_objective(prediction, predicted, settings) for prediction, predicted in zip(labels, maps)]
+    seeds = [label_seeds(prediction, user) for prediction in labels]
+    known = [_known_geometries(objective, s) for objective, s in zip(objectives, seeds)]
+    evaluations = sum(len(k) for k in known)
+
+    searchable = [i for i, o in enumerate(objectives) if o.pairs.geometry.n_free > 0]
+    populations = search_labels(
+        [objectives[i] for i in searchable],
+        [seeds[i] for i in searchable],
+        [derive_seed(task.seed, labels[i].label.key) for i in searchable],
+        settings,
+        settings.max_evaluations - evaluations,
+    )
+    evaluations += sum(p.evaluations for p in populations)
+    searched = {i: _best_of(population) for i, population in zip(searchable, populations)}
+    candidates = []
+    for rank, prediction in enumerate(labels):
+        found = _distinct(objectives[rank], known[rank], searched.get(rank, []), settings.candidates_per_label)
+        candidates += [
+            (candidate_score(prediction.log_prob, position), rank, position, one) for position, one in enumerate(found)
+        ]
+    candidates.sort(key=lambda c: (-c[0], c[1], c[2]))
+    records = tuple(
+        _candidate(task, objectives[rank], rank, one, number)
+        for number, (_, rank, _, one) in enumerate(candidates[: settings.candidates_per_task])
+    )
+    if not records:
+        reason = f"{settings.max_evaluations} evaluations do not pay for one population; raise max_evaluations"
+        return _without_candidates(task, "failed", reason)
+    return TaskResult(task.id, task.formula_id, task.space_group, "done", "", evaluations, records)
+
+
+def _without_candidates(task: ReconstructionTask, status: str, reason: str) -> TaskResult:
+    return TaskResult(task.id, task.formula_id, task.space_group, status, reason, 0)
+
+
+def _amounts(task: ReconstructionTask) -> dict[str, int]:
+    species = label_geometry(task.labels[0].label).species
+    return {element: species.count(element) for element in sorted(set(species))}
+
+
+def _known_geometries(objective: Objective, seeds: tuple[Seed, ...]) -> list[Found]:
+    """Evaluate the seeds as they are and, where nothing else is free, the predicted cell; the best first.
+
+    The order is that of fitness + ln(weight): the weight is a probability, the fitness (mostly) a log-likelihood.
+    """
+    geometries = [(s.geometry, s.origin) for s in seeds]
+    cells = [g.cell for g, _ in geometries]
+    free = [g.free_coords for g, _ in geometries]
+    scores = [np.log(g.weight) for g, _ in geometries]
+    origins = [(origin, g.count) for g, origin in geometries]
+    if objective.pairs.geometry.n_free == 0:
+        cells.append(objective.prediction.cell)
+        free.append(np.empty(0))
+        scores.append(0.0 if not seeds else -np.inf)
+        origins.append(("prototype", sum(s.geometry.count for s in seeds)) if seeds else ("search", 0))
+    if not cells:
+        return []
+    exact = impose_from_free(np.stack(cells), objective.prediction.label.space_group)
+    evaluation = evaluate(objective, exact, np.stack(free))
+    ranked = sorted(range(len(cells)), key=lambda i: (-(scores[i] + evaluation.total[i]), i))
+    return [Found(exact[i], np.mod(free[i], 1.0), evaluation.row(i), *origins[i]) for i in ranked]
+
+
+def _best_of(population: Population) -> list[Found]:
+    """The hall of fame of one label, decoded, best first."""
+    if not len(population.hall):
+        return []
+    cells, free_coords = population.layout.decode(np.stack([one.genes for one in population.hall]))
+    evaluation: Evaluation = evaluate(population.objective, cells, free_coords)
+    return [Found(cells[i], free_coords[i], evaluation.row(i), "search", 0) for i in range(len(cells))]
+
+
+def _distinct(objective: Objective, known: Sequence[Found], searched: Sequence[Found], limit: int) -> list[Found]:
+    """The best known geometry, then all others by fitness, without duplicates."""
+    rest = sorted([*known[1:], *searched], key=lambda f: -f.fitness.total)
+    ordered = [*known[:1], *rest]
+    if not ordered:
+        return []
+    rows = invariants(objective.pairs, np.stack([f.cell for f in ordered]), np.stack([f.free_coords for f in ordered]))
+    return [ordered[i] for i in first_of_each(rows, limit)]
+
+
+def _candidate(task: ReconstructionTask, objective: Objective, rank: int, found: Found, number: int) -> Candidate:
+    prediction = objective.prediction
+    return Candidate(
+        id=f"{task.id}_{number:03d}",
+        task_id=task.id,
+        formula_id=task.formula_id,
+        formula=task.formula,
+        z=prediction.z,
+        label=prediction.label,
+        label_rank=rank,
+        label_log_prob=prediction.log_prob,
+        origin=found.origin,
+        crystal=objective.pairs.geometry.decode(found.cell, found.free_coords),
+        cell=found.cell,
+        free_coords=found.free_coords,
+        fitness=found.fitness,
+        seed=task.seed,
+        prototype_count=found.count,
+    )
+
+
+def run_reconstruct(task_files: list[Path], settings_file: Path, output: Path) -> None:
+    """Search all tasks of some files and write one TaskResult a task, in order, to `output`.
+
+    A finished result goes at once to `results_cache(output)`, which a job does not declare as its output, so that a
+    killed or repeated job does only what is missing. Raises UserError for a task id that occurs twice.
+    """
+    from tqdm import tqdm
+
+    settings = read_section(settings_file, ReconstructSettings)
+    tasks = [task for file in task_files for task in read_records(file, ReconstructionTask)]
+    if len({task.id for task in tasks}) != len(tasks):
+        raise UserError(f"{output}: two tasks have one id; plan again")
+    base = [
+        code_id(*CODE_MODULES),
+        settings.model_dump(mode="json"),
+        [file_sha256(Path(f)) for f in settings.seed_structures],
+    ]
+    results = []
+    with FinishedResults(results_cache(output)) as finished:
+        for task in tqdm(tasks, desc="reconstruct", unit="task", disable=None):
+            key = value_hash([*base, to_plain(task)])
+            result = finished.get(key)
+            if result is None:
+                result = reconstruct_task(task, settings)
+                finished.add(key, result)
+            results.append(result)
+            finished.keep(key)
+    write_records(output, TaskResult, results, settings=value_hash(settings.model_dump(mode="json")), code=base[0])
