@@ -38,7 +38,9 @@ def true_map(label: Label, crystal: Crystal, z: int, spread_ang: float = 0.1) ->
     bonded = pairs.can_bond[kinds] & (np.abs(distances - pairs.bond_ang[kinds]) <= BOND_TOLERANCE_ANG)
     contact[(kinds >= 0) & bonded] = 1.0
     assert CONTACT_THRESHOLD < 1.0
-    return PredictedMap(z, label.key, crystal.species, distances, np.full(distances.shape, spread_ang), contact)
+    return PredictedMap(
+        z, label.key, crystal.species, distances, np.full(distances.shape, spread_ang), contact
+    )
 
 
 def prediction(name: str, spread: float = 0.0, seeds: tuple[SeedGeometry, ...] = ()) -> LabelPrediction:
@@ -49,7 +51,9 @@ def prediction(name: str, spread: float = 0.0, seeds: tuple[SeedGeometry, ...] =
     return LabelPrediction(label, z, -0.7, "trained", np.array(cell, dtype=float), spread, spread, seeds)
 
 
-def known_task(name: str, spread: float = 0.0, with_seed: bool = False, with_map: bool = True) -> ReconstructionTask:
+def known_task(
+    name: str, spread: float = 0.0, with_seed: bool = False, with_map: bool = True
+) -> ReconstructionTask:
     _, cell, free = KNOWN[name]
     seeds: tuple[SeedGeometry, ...] = ()
     if with_seed:

@@ -31,14 +31,19 @@ def labels(draw: st.DrawFn) -> Label:
         if position.n_free == 0 and position.letter in used:
             continue
         used.add(position.letter)
-        if sum(space_group(number).by_letter[w].multiplicity for _, w in orbits) + position.multiplicity <= 24:
+        if (
+            sum(space_group(number).by_letter[w].multiplicity for _, w in orbits) + position.multiplicity
+            <= 24
+        ):
             orbits.append((element, position.letter))
     return Label(number, tuple(sorted(orbits or [("Fe", positions[0].letter if positions else "a")])))
 
 
 def predicted(label: Label, rng: np.random.Generator, spread: float = 0.1) -> LabelPrediction:
     cell = np.array([*rng.uniform(4, 9, 3), *rng.uniform(75, 110, 3)])
-    return LabelPrediction(label, 1, -1.0, "trained", impose_crystal_system(cell, label.space_group), spread, spread)
+    return LabelPrediction(
+        label, 1, -1.0, "trained", impose_crystal_system(cell, label.space_group), spread, spread
+    )
 
 
 @settings(deadline=None, max_examples=80)
@@ -58,7 +63,9 @@ def test_distances_equal_those_of_the_decoded_crystal(label: Label, seed: int) -
     for k in range(len(cells)):
         expected = distance_matrix(geometry.decode(cells[k], free[k]))
         off = pairs.kind_of_pair >= 0
-        assert np.abs(expected[off] - found[k][pairs.kind_of_pair[off]]).max(initial=0) < DISTANCE_TOLERANCE_ANG
+        assert (
+            np.abs(expected[off] - found[k][pairs.kind_of_pair[off]]).max(initial=0) < DISTANCE_TOLERANCE_ANG
+        )
     assert pairs.weight.sum() == geometry.n_atoms * (geometry.n_atoms - 1) / 2
 
 

@@ -18,9 +18,13 @@ TOLERANCE = 1e-9
 BADDELEYITE = "baddeleyite ZrO2"
 
 
-def single(name: str, cell, free, settings=None, spread: float = 0.0, predicted_map: PredictedMap | None = None):
+def single(
+    name: str, cell, free, settings=None, spread: float = 0.0, predicted_map: PredictedMap | None = None
+):
     task = known_task(name, spread)
-    objective = build_objective(task.labels[0], predicted_map or task.maps[0], settings or ReconstructSettings())
+    objective = build_objective(
+        task.labels[0], predicted_map or task.maps[0], settings or ReconstructSettings()
+    )
     return evaluate(objective, np.array([cell], dtype=float), np.array([free], dtype=float)).row(0)
 
 
@@ -39,7 +43,9 @@ def test_log_likelihood_is_the_mean_log_density_over_pairs() -> None:
     free = np.mod(np.array(free) + np.linspace(0, 0.05, 9), 1)
     task = known_task(BADDELEYITE)
     predicted = replace(task.maps[0], spread_ang=np.full((12, 12), 0.2))
-    crystal = build_objective(task.labels[0], predicted, ReconstructSettings()).pairs.geometry.decode(np.array(cell), free)
+    crystal = build_objective(task.labels[0], predicted, ReconstructSettings()).pairs.geometry.decode(
+        np.array(cell), free
+    )
     upper = np.triu_indices(12, 1)
     delta = (distance_matrix(crystal) - predicted.distance_ang)[upper]
     expected = stats.t.logpdf(delta, DEGREES_OF_FREEDOM, scale=0.2).mean()
@@ -56,7 +62,9 @@ def test_bond_validity_is_equation_2() -> None:
     for name, distance in {"short": radii - 0.41, "valid": radii - 0.39, "absent": radii + 0.41}.items():
         a = distance * 2 / math.sqrt(3)
         cell = np.array([a, a, a, 90, 90, 90.0])
-        objective = build_objective(LabelPrediction(label, 1, 0.0, "trained", cell, 0, 0), None, ReconstructSettings())
+        objective = build_objective(
+            LabelPrediction(label, 1, 0.0, "trained", cell, 0, 0), None, ReconstructSettings()
+        )
         values[name] = evaluate(objective, cell[None], np.empty((1, 0))).row(0).bond_validity
     # Without any bond eq. 2 is 0/0; nothing is short then.
     assert values == {"short": 0.0, "valid": 1.0, "absent": 1.0}
@@ -65,7 +73,9 @@ def test_bond_validity_is_equation_2() -> None:
 def test_short_distances_count_own_images_and_nothing_else_is_punished() -> None:
     label = Label.from_key("221:Ti-a")
     objective = build_objective(
-        LabelPrediction(label, 1, 0.0, "trained", np.array([3.0, 3, 3, 90, 90, 90]), 0, 0), None, ReconstructSettings()
+        LabelPrediction(label, 1, 0.0, "trained", np.array([3.0, 3, 3, 90, 90, 90]), 0, 0),
+        None,
+        ReconstructSettings(),
     )
     limit = SHORT_RATIO * 3.2
     cells = np.array([[limit * 1.01] * 3 + [90.0] * 3, [limit / 2] * 3 + [90.0] * 3])
@@ -76,8 +86,12 @@ def test_short_distances_count_own_images_and_nothing_else_is_punished() -> None
 def test_metals_never_bond() -> None:
     label = Label.from_key("221:Fe-b,Ti-a")
     cell = np.array([3.0, 3, 3, 90, 90, 90])
-    predicted = PredictedMap(1, label.key, ("Fe", "Ti"), 2.6 * (1 - np.eye(2)), np.ones((2, 2)), 1 - np.eye(2))
-    objective = build_objective(LabelPrediction(label, 1, 0.0, "trained", cell, 0, 0), predicted, ReconstructSettings())
+    predicted = PredictedMap(
+        1, label.key, ("Fe", "Ti"), 2.6 * (1 - np.eye(2)), np.ones((2, 2)), 1 - np.eye(2)
+    )
+    objective = build_objective(
+        LabelPrediction(label, 1, 0.0, "trained", cell, 0, 0), predicted, ReconstructSettings()
+    )
     assert evaluate(objective, cell[None], np.empty((1, 0))).row(0).contact_dice == 0.0
 
 
@@ -147,14 +161,19 @@ def test_exchanged_rows_of_one_element_cost_by_row_but_not_sorted() -> None:
 )
 def test_each_term_can_be_switched_off(weight: str, term: str) -> None:
     _, cell, free = KNOWN["rutile TiO2"]
-    on, off = single("rutile TiO2", cell, free), single("rutile TiO2", cell, free, ReconstructSettings(**{weight: 0}))
+    on, off = (
+        single("rutile TiO2", cell, free),
+        single("rutile TiO2", cell, free, ReconstructSettings(**{weight: 0})),
+    )
     assert getattr(on, term) is not None
     assert getattr(off, term) is None
 
 
 def test_total_is_the_weighted_sum_of_the_terms() -> None:
     _, cell, free = KNOWN["pyrite FeS2"]
-    settings = ReconstructSettings(weight_map=2, weight_contact=3, weight_bond=4, weight_short=5, weight_prior=0.5)
+    settings = ReconstructSettings(
+        weight_map=2, weight_contact=3, weight_bond=4, weight_short=5, weight_prior=0.5
+    )
     t = single("pyrite FeS2", cell, np.array(free) + 0.02, settings, spread=0.1)
     expected = 2 * t.map_log_likelihood + 3 * t.contact_dice + 4 * t.bond_validity + 5 * t.short_distance
     assert t.total == pytest.approx(expected + 0.5 * (t.label_log_prob + t.lattice_log_prob))

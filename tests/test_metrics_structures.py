@@ -118,6 +118,7 @@ def test_published_fingerprints_reproduce_the_program():
 
 
 @needs_reference
+@pytest.mark.science
 @pytest.mark.filterwarnings("ignore")
 def test_published_energies_reproduce_the_program():
     try:

@@ -11,8 +11,9 @@ from known_tasks import known_crystal, known_task
 from mapcsp.errors import StoreError
 from mapcsp.ga.distinct import first_of_each, invariants
 from mapcsp.ga.pairs import label_pairs
-from mapcsp.ga.pool import candidate_score, pool_candidates, run_pool, shortest_distance_ratio
+from mapcsp.ga.pool import pool_candidates, run_pool, shortest_distance_ratio
 from mapcsp.ga.reconstruct import reconstruct_task
+from mapcsp.ga.score import candidate_score
 from mapcsp.records import Candidate, CandidatePool, Crystal, Label, TaskResult
 from mapcsp.settings import PoolSettings, ReconstructSettings
 from mapcsp.store import read_records, write_json, write_records
@@ -22,7 +23,9 @@ RUTILE = "rutile TiO2"
 
 def candidate(label: str, log_prob: float, x: float, number: int = 0, scale: float = 1.0) -> Candidate:
     """A TiO2 crystal in P4_2/mnm, oxygen at (x, x, 0) for label F, else fixed; cell `scale` times rutile's."""
-    (result,) = reconstruct_task(known_task(RUTILE, with_seed=True), ReconstructSettings(max_evaluations=0)).candidates
+    (result,) = reconstruct_task(
+        known_task(RUTILE, with_seed=True), ReconstructSettings(max_evaluations=0)
+    ).candidates
     cell = result.cell * np.array([scale, scale, scale, 1, 1, 1])
     geometry = label_pairs(Label.from_key(label)).geometry
     free = np.full(geometry.n_free, x)
@@ -45,7 +48,9 @@ F, D = "136:O-f,Ti-a", "136:O-d,Ti-a"
 
 
 def test_likely_labels_come_first_and_each_gives_its_best_before_second_ones() -> None:
-    first = result_of("a", candidate(F, -0.5, 0.305), candidate(F, -0.5, 0.27, 1), candidate(F, -0.5, 0.34, 2))
+    first = result_of(
+        "a", candidate(F, -0.5, 0.305), candidate(F, -0.5, 0.27, 1), candidate(F, -0.5, 0.34, 2)
+    )
     second = result_of("b", candidate(D, -1.5, 0.30))
     pool = pool_candidates([second, first], PoolSettings(size=3))
     assert [c.id for c in pool.candidates] == [f"{F}_0", f"{D}_0", f"{F}_1"]
@@ -60,14 +65,16 @@ def test_very_likely_labels_give_several_before_unlikely_ones() -> None:
 
 
 def test_the_score_falls_with_the_position() -> None:
-    scores = [candidate_score(-1.0, k) for k in range(4)]
+    scores = [candidate_score(-1.0, k, 0.0) for k in range(4)]
     assert scores[0] == -1.0
+    assert candidate_score(-1.0, 0, 1.0) > scores[0]
     assert (np.diff(scores) < 0).all()
 
 
 def test_duplicates_are_dropped_whatever_their_search() -> None:
     pool = pool_candidates(
-        [result_of("a", candidate(F, -0.5, 0.305)), result_of("b", candidate(F, -0.5, 0.306, 1))], PoolSettings()
+        [result_of("a", candidate(F, -0.5, 0.305)), result_of("b", candidate(F, -0.5, 0.306, 1))],
+        PoolSettings(),
     )
     assert len(pool.candidates) == 1
     assert dict(pool.dropped)["duplicate"] == 1
@@ -75,7 +82,10 @@ def test_duplicates_are_dropped_whatever_their_search() -> None:
 
 def test_two_names_of_one_crystal_are_duplicates() -> None:
     """Oxygen on 4f or 4g of P4_2/mnm: a change of origin exchanges them where titanium is on 2a."""
-    results = [result_of("a", candidate(F, -0.5, 0.305)), result_of("b", candidate("136:O-g,Ti-a", -1.5, 0.305))]
+    results = [
+        result_of("a", candidate(F, -0.5, 0.305)),
+        result_of("b", candidate("136:O-g,Ti-a", -1.5, 0.305)),
+    ]
     assert [c.label.key for c in pool_candidates(results, PoolSettings()).candidates] == [F]
 
 
@@ -102,7 +112,9 @@ def test_invariants_ignore_a_change_of_origin_and_tell_crystals_apart() -> None:
     task = known_task("baddeleyite ZrO2")
     pairs = label_pairs(task.labels[0].label)
     free = np.array([0.07, 0.332, 0.345, 0.449, 0.757, 0.479, 0.275, 0.04, 0.208])
-    people = np.stack([free, np.mod(free + 0.5, 1), np.mod(-free, 1), np.mod(free + 0.1 * np.sin(np.arange(9)), 1)])
+    people = np.stack(
+        [free, np.mod(free + 0.5, 1), np.mod(-free, 1), np.mod(free + 0.1 * np.sin(np.arange(9)), 1)]
+    )
     rows = invariants(pairs, np.repeat(task.labels[0].cell[None], 4, 0), people)
     assert np.abs(rows[1:3] - rows[0]).max() < 1e-6
     assert first_of_each(rows) == [0, 3]
@@ -128,4 +140,9 @@ def test_a_task_in_two_files_is_an_error(tmp_path: Path) -> None:
         write_records(tmp_path / name, TaskResult, [result_of("a")])
     write_json(tmp_path / "pool.json", PoolSettings().model_dump(mode="json"))
     with pytest.raises(StoreError, match=r"s\.jsonl: task a is also in"):
-        run_pool([tmp_path / "r.jsonl", tmp_path / "s.jsonl"], ["TiO2"], tmp_path / "pool.json", tmp_path / "o.jsonl")
+        run_pool(
+            [tmp_path / "r.jsonl", tmp_path / "s.jsonl"],
+            ["TiO2"],
+            tmp_path / "pool.json",
+            tmp_path / "o.jsonl",
+        )

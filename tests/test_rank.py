@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapcsp.crystals import to_structure
 from mapcsp.errors import StoreError
+from mapcsp.metrics.match import STRICT, match_rms
 from mapcsp.ranking import (
     RankExample,
     fit_ranker,
     load_ranker,
+    rank_example,
     rank_formula,
     rank_pool,
     run_rank,
@@ -219,6 +221,19 @@ def test_a_formula_in_two_files_is_an_error(tmp_path):
     inputs["relaxed_files"].append(tmp_path / "again.jsonl")
     with pytest.raises(StoreError, match="NaCl is also in"):
         run_rank(**inputs)
+
+
+def test_a_pool_becomes_an_example_with_its_right_crystal_marked():
+    asked = []
+
+    def is_right(crystal):
+        asked.append(crystal)
+        return match_rms(crystal, known.rocksalt(), STRICT) is not None
+
+    example = rank_example(known.salt_pool(), is_right, 0.1)
+    assert example.right.tolist() == [True, True, False, False, True] and len(asked) == 3
+    assert np.allclose(np.exp(example.log_weight), [0.5, 0.5, 1, 1, 1])
+    assert rank_example(known.empty_pool(), is_right, 0.1) is None
 
 
 def test_features_are_finite_and_centred_on_the_lowest_energy():

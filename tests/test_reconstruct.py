@@ -12,6 +12,8 @@ from known_tasks import KNOWN, known_crystal, known_task, with_labels
 from mapcsp.crystals import to_structure
 from mapcsp.errors import StoreError
 from mapcsp.ga import reconstruct
+from mapcsp.ga.bench import bench_search
+from mapcsp.ga.modes import paper_settings
 from mapcsp.ga.progress import results_cache
 from mapcsp.ga.reconstruct import reconstruct_task, run_reconstruct
 from mapcsp.records import ReconstructionTask, TaskResult
@@ -26,7 +28,9 @@ RUTILE = "rutile TiO2"
 
 
 def rms_to_truth(name: str, result: TaskResult, index: int = 0) -> float | None:
-    found = MATCHER.get_rms_dist(to_structure(result.candidates[index].crystal), to_structure(known_crystal(name)))
+    found = MATCHER.get_rms_dist(
+        to_structure(result.candidates[index].crystal), to_structure(known_crystal(name))
+    )
     return None if found is None else float(found[0])
 
 
@@ -96,7 +100,9 @@ def test_an_infeasible_task_is_a_record() -> None:
 
 def test_several_labels_share_the_candidates() -> None:
     rutile = known_task(RUTILE)
-    other = replace(rutile.labels[0], label=type(rutile.labels[0].label).from_key("136:O-d,Ti-a"), log_prob=-3.0)
+    other = replace(
+        rutile.labels[0], label=type(rutile.labels[0].label).from_key("136:O-d,Ti-a"), log_prob=-3.0
+    )
     map_of_other = replace(rutile.maps[0], label_key=other.label.key)
     task = with_labels(rutile, replace(rutile, labels=(other,), maps=(map_of_other,)))
     result = reconstruct_task(task, FAST)
@@ -106,7 +112,9 @@ def test_several_labels_share_the_candidates() -> None:
 
 
 def test_results_are_distinct_and_bounded() -> None:
-    result = reconstruct_task(known_task("baddeleyite ZrO2", spread=0.05), replace_settings(candidates_per_label=2))
+    result = reconstruct_task(
+        known_task("baddeleyite ZrO2", spread=0.05), replace_settings(candidates_per_label=2)
+    )
     assert len(result.candidates) == 2
     one, other = (to_structure(c.crystal) for c in result.candidates)
     assert not StructureMatcher(ltol=0.01, stol=0.01, angle_tol=0.5).fit(one, other)
@@ -211,3 +219,16 @@ def test_a_missing_task_file_is_named(tmp_path: Path) -> None:
     _, settings_file, output = write_job(tmp_path, [])
     with pytest.raises(StoreError, match="nowhere.jsonl"):
         run_reconstruct([tmp_path / "nowhere.jsonl"], settings_file, output)
+
+
+def test_the_papers_settings_are_the_papers() -> None:
+    settings = paper_settings("cmcrystal")
+    assert (settings.mode, settings.population, settings.max_evaluations) == ("cmcrystal", 100, 100_000)
+    assert settings.mutation_rate == 0.001
+    assert settings.seed_fraction == 0
+
+
+def test_the_bench_measures_all_three_rates() -> None:
+    bench = bench_search()
+    assert bench.evaluations_per_s > bench.plain_deap_evaluations_per_s > 0
+    assert bench.search_100k_s > 0

@@ -40,7 +40,9 @@ def test_the_first_individuals_are_the_seeds_themselves() -> None:
 
 def test_random_cells_of_a_triclinic_label_are_possible() -> None:
     cell = np.array([4.0, 5.0, 6.0, 95.0, 100.0, 117.0])
-    layout = gene_layout(LabelPrediction(Label.from_key("1:Fe-a,O-a"), 1, -1, "trained", cell, 0.2, 0.4), True)
+    layout = gene_layout(
+        LabelPrediction(Label.from_key("1:Fe-a,O-a"), 1, -1, "trained", cell, 0.2, 0.4), True
+    )
     cells, _ = layout.decode(random_genes(layout, 500, np.random.default_rng(0)))
     assert sound_cells(cells).all()
     assert cells[:, 3].std() > 5
@@ -60,7 +62,9 @@ def test_a_users_crystal_is_a_candidate(tmp_path: Path) -> None:
     settings = ReconstructSettings(max_evaluations=0, seed_structures=(cif,))
     (candidate,) = reconstruct_task(known_task("rutile TiO2"), settings).candidates
     assert candidate.origin == "user_seed"
-    assert min(candidate.free_coords[0], 1 - candidate.free_coords[0]) == pytest.approx(KNOWN["rutile TiO2"][2][0], abs=1e-3)
+    assert min(candidate.free_coords[0], 1 - candidate.free_coords[0]) == pytest.approx(
+        KNOWN["rutile TiO2"][2][0], abs=1e-3
+    )
 
 
 def test_equal_amounts_are_tried_in_every_role(tmp_path: Path) -> None:

@@ -211,7 +211,13 @@ def test_the_scene_of_rock_salt_has_its_corners_and_its_octahedra():
 def test_metal_pairs_bond_only_in_metals():
     iron = Structure(Lattice.cubic(2.87), ["Fe", "Fe"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     assert len(scene(iron)["bonds"]) >= 8
-    assert element_colours()["O"] == "#ff0d0d"
+
+
+def test_elements_of_one_crystal_have_distinct_colours():
+    assert element_colours(["Ti", "O"])["O"] == "#ff0d0d"
+    alike = element_colours(["Ca", "F"])
+    gap = [abs(int(alike["Ca"][i : i + 2], 16) - int(alike["F"][i : i + 2], 16)) for i in (1, 3, 5)]
+    assert max(gap) > 60
 
 
 def test_notation_is_that_of_crystallography():

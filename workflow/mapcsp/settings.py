@@ -52,8 +52,8 @@ class MapsSettings(Section):
 class PlanSettings(Section):
     """Cutting the work into jobs."""
 
-    tasks_per_job: int = Field(1, ge=1, le=10000, description="Searches a job. 1 shows one job a (formula, space group); 50-100 suits lists of thousands.")
-    formulas_per_chunk: int = Field(1, ge=1, le=10000, description="Formulas relaxed in one job, the potential loaded once.")
+    tasks_per_job: int = Field(0, ge=0, le=10000, description="Searches a job. 0 chooses: 1 for lists of at most 100 formulas, 60 for longer ones. Set it for a list that grows past 100.")
+    formulas_per_chunk: int = Field(0, ge=0, le=10000, description="Formulas relaxed in one job, the potential loaded once. 0 chooses: 1 for lists of at most 100 formulas, 10 for longer ones.")
 
 
 class ReconstructSettings(Section):
@@ -110,6 +110,14 @@ class ReportSettings(Section):
     title: str = Field("mapcsp: predicted crystal structures", description="Heading of the report.")
 
 
+class TrainingSettings(Section):
+    """Training the networks; no prediction reads this."""
+
+    data: str = Field("../shared/data", description="Folder of the structure tables. Relative to the run's folder.")
+    tables: tuple[str, ...] = Field(("mp_train.parquet", "wbm_train.parquet"), description="Tables to learn from. Add your own in the same schema.")
+    validation: str = Field("mp_val.parquet", description="Table to judge a model on. None of its formulas may be in the others.")
+
+
 class Settings(Section):
     """The whole config."""
 
@@ -125,6 +133,7 @@ class Settings(Section):
     relax: RelaxSettings = RelaxSettings()
     ranking: RankingSettings = RankingSettings()
     report: ReportSettings = ReportSettings()
+    training: TrainingSettings = TrainingSettings()
 
 
 SECTIONS: dict[str, type[Section]] = {

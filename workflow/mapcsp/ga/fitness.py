@@ -85,7 +85,11 @@ def _target(pairs: LabelPairs, predicted: PredictedMap, settings: ReconstructSet
     if by_row:
         # Symmetry makes the distances of a kind equal, so that their predictions merge without loss.
         variance = _mean_by_kind(pairs, spread**2)
-        values = _mean_by_kind(pairs, predicted.distance_ang), np.sqrt(variance), _mean_by_kind(pairs, contact)
+        values = (
+            _mean_by_kind(pairs, predicted.distance_ang),
+            np.sqrt(variance),
+            _mean_by_kind(pairs, contact),
+        )
         return MapTarget(True, *values, contact_sum=float((values[2] * pairs.weight).sum()))
     return _sorted_target(pairs, predicted, spread, contact)
 
@@ -97,7 +101,9 @@ def _mean_by_kind(pairs: LabelPairs, values: np.ndarray) -> np.ndarray:
     return np.bincount(kinds, merged, minlength=pairs.n_kinds) / np.bincount(kinds, minlength=pairs.n_kinds)
 
 
-def _sorted_target(pairs: LabelPairs, predicted: PredictedMap, spread: np.ndarray, contact: np.ndarray) -> MapTarget:
+def _sorted_target(
+    pairs: LabelPairs, predicted: PredictedMap, spread: np.ndarray, contact: np.ndarray
+) -> MapTarget:
     """Distances and contacts of each pair of elements, sorted: what a map without known rows determines."""
     species = np.array(predicted.species)
     first, second = np.triu_indices(len(species), 1)
@@ -227,7 +233,9 @@ def _total(settings: ReconstructSettings, terms: dict[str, np.ndarray]) -> np.nd
     }
     parts = [weights[name] * column for name, column in terms.items() if name in weights]
     if not parts:
-        raise ValueError("every term of the fitness is switched off; set one weight of `reconstruct:` above 0")
+        raise ValueError(
+            "every term of the fitness is switched off; set one weight of `reconstruct:` above 0"
+        )
     return np.sum(parts, axis=0)
 
 
@@ -237,7 +245,9 @@ def lattice_log_prob(prediction: LabelPrediction, cells: np.ndarray) -> np.ndarr
     lengths = [i for i in free if i < 3]
     angles = [i for i in free if i >= 3]
     logs, centre = np.log(cells[:, :3]), np.log(prediction.cell[:3])
-    volume, expected = (np.log(np.abs(np.linalg.det(lattice_from_cell(c)))) for c in (cells, prediction.cell[None]))
+    volume, expected = (
+        np.log(np.abs(np.linalg.det(lattice_from_cell(c)))) for c in (cells, prediction.cell[None])
+    )
     density = _log_normal(volume - expected, prediction.log_volume_spread)
     for index in lengths[1:]:
         ratio = logs[:, index] - logs[:, 0] - (centre[index] - centre[0])

@@ -22,7 +22,6 @@ MIN_FLATNESS = 0.1
 class GeneKind(Enum):
     """What a gene means, which decides the operators that may change it."""
 
-    LABEL = "label"
     COORDINATE = "coordinate"
     LENGTH = "length"
     ANGLE = "angle"
@@ -48,7 +47,7 @@ class Gene:
 class GeneLayout:
     """The genes of one label, in the order of the columns of a population's array: coordinates, then the cell.
 
-    The label itself is a gene too, held apart (`LABEL_GENE`): an individual's array has meaning under its label only.
+    The label itself is a gene too, held by the population: an individual's array has meaning under its label only.
     """
 
     prediction: LabelPrediction
@@ -69,12 +68,16 @@ class GeneLayout:
     @cached_property
     def low(self) -> np.ndarray:
         """(g,), lower bounds; coordinates wrap instead."""
-        return np.array([0.0 if g.kind is GeneKind.COORDINATE else g.centre - CELL_RANGE * g.spread for g in self.genes])
+        return np.array(
+            [0.0 if g.kind is GeneKind.COORDINATE else g.centre - CELL_RANGE * g.spread for g in self.genes]
+        )
 
     @cached_property
     def high(self) -> np.ndarray:
         """(g,), upper bounds."""
-        return np.array([1.0 if g.kind is GeneKind.COORDINATE else g.centre + CELL_RANGE * g.spread for g in self.genes])
+        return np.array(
+            [1.0 if g.kind is GeneKind.COORDINATE else g.centre + CELL_RANGE * g.spread for g in self.genes]
+        )
 
     def decode(self, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Turn genes (p, g) into cells (p, 6), Å and degrees, and free coordinates (p, f) in [0, 1)."""
@@ -106,9 +109,6 @@ class GeneLayout:
         coordinates = delta[..., : self.n_coordinates]
         coordinates -= np.rint(coordinates)
         return delta
-
-
-LABEL_GENE = "label"
 
 
 def impose_from_free(cells: np.ndarray, number: int) -> np.ndarray:

@@ -25,7 +25,11 @@ def _reduce(lattice):
                 if i == j:
                     continue
                 square = lattice[j, 0] ** 2 + lattice[j, 1] ** 2 + lattice[j, 2] ** 2
-                dot = lattice[i, 0] * lattice[j, 0] + lattice[i, 1] * lattice[j, 1] + lattice[i, 2] * lattice[j, 2]
+                dot = (
+                    lattice[i, 0] * lattice[j, 0]
+                    + lattice[i, 1] * lattice[j, 1]
+                    + lattice[i, 2] * lattice[j, 2]
+                )
                 step = np.rint(dot / square)
                 # |i - step j|^2 - |i|^2, without building the vector.
                 if step != 0.0 and step * (step * square - 2.0 * dot) < -1e-9:
@@ -146,7 +150,9 @@ def _log_density(distance, expected, spread, degrees):
 
 
 @njit(cache=True, fastmath=True)
-def bond_terms(distances, periods, weight, bond_ang, tolerance_ang, short_ang, self_weight, self_short_ang, out):
+def bond_terms(
+    distances, periods, weight, bond_ang, tolerance_ang, short_ang, self_weight, self_short_ang, out
+):
     """Fill bond validity (eq. 2) and the short-distance penalty; see `fitness.evaluate`.
 
     weight: (m,), unordered pairs that each entry stands for. bond_ang: (m,), sums of covalent radii.

@@ -54,7 +54,10 @@ def label_pairs(label: Label) -> LabelPairs:
     species = geometry.species
     n = geometry.n_atoms
     images = _permutations(geometry)
-    low, high = np.minimum(images[:, :, None], images[:, None]), np.maximum(images[:, :, None], images[:, None])
+    low, high = (
+        np.minimum(images[:, :, None], images[:, None]),
+        np.maximum(images[:, :, None], images[:, None]),
+    )
     code = (low * n + high).min(0)
     upper = np.triu_indices(n, 1)
     codes, counts = np.unique(code[upper], return_counts=True)

@@ -12,25 +12,11 @@ from mapcsp.crystals import distance_matrix, reduce_lattice
 from mapcsp.elements import covalent_radius_ang
 from mapcsp.errors import StoreError
 from mapcsp.ga.distinct import distinct_candidates
+from mapcsp.ga.score import candidate_score
 from mapcsp.provenance import value_hash
 from mapcsp.records import Candidate, CandidatePool, Crystal, TaskResult
 from mapcsp.settings import PoolSettings, read_section
 from mapcsp.store import read_records, write_records
-
-# What each further candidate of a label costs, in nats: the label's first holds most of its probability.
-SECOND_CANDIDATE_COST = 2.5
-FURTHER_CANDIDATE_COST = 1.0
-
-
-def candidate_score(label_log_prob: float, position: int) -> float:
-    """Score by which candidates are kept: ln of the (rough) chance that this candidate is the crystal asked for.
-
-    label_log_prob: natural log of P(label, z | formula). position: among the candidates of its label, from 0. Sorting by it
-    deals the places of a pool round the labels, the likely ones more often.
-    """
-    if position == 0:
-        return label_log_prob
-    return label_log_prob - SECOND_CANDIDATE_COST - FURTHER_CANDIDATE_COST * (position - 1)
 
 
 def pool_candidates(results: Sequence[TaskResult], settings: PoolSettings) -> CandidatePool:
@@ -55,7 +41,9 @@ def pool_candidates(results: Sequence[TaskResult], settings: PoolSettings) -> Ca
     )
     formula_id = formula_ids.pop()
     if not kept:
-        return CandidatePool(formula_id, _formula(everything), (), dropped, "failed", _reason(results, dropped))
+        return CandidatePool(
+            formula_id, _formula(everything), (), dropped, "failed", _reason(results, dropped)
+        )
     return CandidatePool(formula_id, kept[0].formula, tuple(kept), dropped)
 
 
@@ -72,7 +60,8 @@ def _by_score(candidates: Sequence[Candidate]) -> list[Candidate]:
     for candidate in candidates:
         position = seen.get(candidate.label.key, 0)
         seen[candidate.label.key] = position + 1
-        scored.append((-candidate_score(candidate.label_log_prob, position), candidate.label_rank, position, candidate))
+        score = candidate_score(candidate.label_log_prob, position, candidate.fitness.total)
+        scored.append((-score, candidate.label_rank, position, candidate))
     return [c for *_, c in sorted(scored, key=lambda s: s[:3])]
 
 
@@ -108,7 +97,9 @@ def run_pool(result_files: list[Path], formula_ids: list[str], settings_file: Pa
     for file in sorted(set(result_files)):
         for result in read_records(file, TaskResult):
             if result.task_id in seen:
-                raise StoreError(f"{file}: task {result.task_id} is also in {seen[result.task_id]}; delete one")
+                raise StoreError(
+                    f"{file}: task {result.task_id} is also in {seen[result.task_id]}; delete one"
+                )
             seen[result.task_id] = file
             if result.formula_id in wanted:
                 wanted[result.formula_id].append(result)

@@ -12,18 +12,15 @@ from mapcsp.errors import UserError
 from mapcsp.ga.distinct import first_of_each, invariants
 from mapcsp.ga.fitness import Evaluation, Objective, build_objective, evaluate
 from mapcsp.ga.genes import impose_from_free
-from mapcsp.ga.pool import candidate_score
 from mapcsp.ga.progress import FinishedResults, results_cache
+from mapcsp.ga.score import candidate_score
 from mapcsp.ga.search import Population, search_labels
 from mapcsp.ga.seeds import Seed, label_seeds, read_user_seeds
-from mapcsp.provenance import code_id, derive_seed, file_sha256, value_hash
+from mapcsp.provenance import code_id, derive_seed, file_sha256, imported_modules, value_hash
 from mapcsp.records import Candidate, FitnessTerms, ReconstructionTask, TaskResult
 from mapcsp.settings import ReconstructSettings, read_section
 from mapcsp.store import read_records, to_plain, write_records
 from mapcsp.symmetry.geometry import label_geometry
-
-# The modules that decide a result: a change of one makes finished results stale.
-CODE_MODULES = ("ga", "symmetry", "crystals", "elements", "records", "settings", "store")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +44,19 @@ def reconstruct_task(task: ReconstructionTask, settings: ReconstructSettings) ->
     if not task.labels:
         return _without_candidates(task, "infeasible", "no label of this space group fits the formula")
     if settings.mode != "full" and not task.maps:
-        return _without_candidates(task, "failed", f"mode {settings.mode} needs predicted maps, and there are none")
+        return _without_candidates(
+            task, "failed", f"mode {settings.mode} needs predicted maps, and there are none"
+        )
     # Labels in the order of their probability, whatever the plan's.
-    order = sorted(range(len(task.labels)), key=lambda i: (-task.labels[i].log_prob, task.labels[i].label.key))
+    order = sorted(
+        range(len(task.labels)), key=lambda i: (-task.labels[i].log_prob, task.labels[i].label.key)
+    )
     labels = [task.labels[i] for i in order]
     maps = [task.maps[i] for i in order] if task.maps else [None] * len(labels)
     user = read_user_seeds(settings.seed_structures, _amounts(task), tuple(labels))
-    objectives = [build_objective(prediction, predicted, settings) for prediction, predicted in zip(labels, maps)]
+    objectives = [
+        build_objective(prediction, predicted, settings) for prediction, predicted in zip(labels, maps)
+    ]
     seeds = [label_seeds(prediction, user) for prediction in labels]
     known = [_known_geometries(objective, s) for objective, s in zip(objectives, seeds)]
     evaluations = sum(len(k) for k in known)
@@ -70,9 +73,12 @@ def reconstruct_task(task: ReconstructionTask, settings: ReconstructSettings) ->
     searched = {i: _best_of(population) for i, population in zip(searchable, populations)}
     candidates = []
     for rank, prediction in enumerate(labels):
-        found = _distinct(objectives[rank], known[rank], searched.get(rank, []), settings.candidates_per_label)
+        found = _distinct(
+            objectives[rank], known[rank], searched.get(rank, []), settings.candidates_per_label
+        )
         candidates += [
-            (candidate_score(prediction.log_prob, position), rank, position, one) for position, one in enumerate(found)
+            (candidate_score(prediction.log_prob, position, one.fitness.total), rank, position, one)
+            for position, one in enumerate(found)
         ]
     candidates.sort(key=lambda c: (-c[0], c[1], c[2]))
     records = tuple(
@@ -80,7 +86,9 @@ def reconstruct_task(task: ReconstructionTask, settings: ReconstructSettings) ->
         for number, (_, rank, _, one) in enumerate(candidates[: settings.candidates_per_task])
     )
     if not records:
-        reason = f"{settings.max_evaluations} evaluations do not pay for one population; raise max_evaluations"
+        reason = (
+            f"{settings.max_evaluations} evaluations do not pay for one population; raise max_evaluations"
+        )
         return _without_candidates(task, "failed", reason)
     return TaskResult(task.id, task.formula_id, task.space_group, "done", "", evaluations, records)
 
@@ -126,17 +134,23 @@ def _best_of(population: Population) -> list[Found]:
     return [Found(cells[i], free_coords[i], evaluation.row(i), "search", 0) for i in range(len(cells))]
 
 
-def _distinct(objective: Objective, known: Sequence[Found], searched: Sequence[Found], limit: int) -> list[Found]:
+def _distinct(
+    objective: Objective, known: Sequence[Found], searched: Sequence[Found], limit: int
+) -> list[Found]:
     """The best known geometry, then all others by fitness, without duplicates."""
     rest = sorted([*known[1:], *searched], key=lambda f: -f.fitness.total)
     ordered = [*known[:1], *rest]
     if not ordered:
         return []
-    rows = invariants(objective.pairs, np.stack([f.cell for f in ordered]), np.stack([f.free_coords for f in ordered]))
+    rows = invariants(
+        objective.pairs, np.stack([f.cell for f in ordered]), np.stack([f.free_coords for f in ordered])
+    )
     return [ordered[i] for i in first_of_each(rows, limit)]
 
 
-def _candidate(task: ReconstructionTask, objective: Objective, rank: int, found: Found, number: int) -> Candidate:
+def _candidate(
+    task: ReconstructionTask, objective: Objective, rank: int, found: Found, number: int
+) -> Candidate:
     prediction = objective.prediction
     return Candidate(
         id=f"{task.id}_{number:03d}",
@@ -170,13 +184,13 @@ def run_reconstruct(task_files: list[Path], settings_file: Path, output: Path) -
     if len({task.id for task in tasks}) != len(tasks):
         raise UserError(f"{output}: two tasks have one id; plan again")
     base = [
-        code_id(*CODE_MODULES),
+        code_id(*imported_modules("ga/reconstruct")),
         settings.model_dump(mode="json"),
         [file_sha256(Path(f)) for f in settings.seed_structures],
     ]
     results = []
     with FinishedResults(results_cache(output)) as finished:
-        for task in tqdm(tasks, desc="reconstruct", unit="task", disable=None):
+        for task in tqdm(tasks, desc="reconstruct", unit="task", mininterval=5):
             key = value_hash([*base, to_plain(task)])
             result = finished.get(key)
             if result is None:
@@ -184,4 +198,6 @@ def run_reconstruct(task_files: list[Path], settings_file: Path, output: Path) -
                 finished.add(key, result)
             results.append(result)
             finished.keep(key)
-    write_records(output, TaskResult, results, settings=value_hash(settings.model_dump(mode="json")), code=base[0])
+    write_records(
+        output, TaskResult, results, settings=value_hash(settings.model_dump(mode="json")), code=base[0]
+    )

@@ -104,7 +104,9 @@ def make_toolbox(
     toolbox.register("mate_differential", variation.differential, layout, rng=rng)
     toolbox.register("mutate_coordinates", variation.mutate_coordinates, layout, rate=rate, rng=rng)
     toolbox.register("mutate_cell", variation.mutate_cell, layout, rate=rate, rng=rng)
-    toolbox.register("swap_roles", variation.swap_roles, swaps=swaps, rate=SWAP_RATE if swaps else 0.0, rng=rng)
+    toolbox.register(
+        "swap_roles", variation.swap_roles, swaps=swaps, rate=SWAP_RATE if swaps else 0.0, rng=rng
+    )
     return toolbox
 
 
@@ -152,7 +154,9 @@ def breed(population: Population, settings: ReconstructSettings) -> np.ndarray:
     by_difference = choice < settings.crossover_rate * DIFFERENTIAL_SHARE
     children = parents.copy()
     blended = crossed & ~by_difference
-    children[blended] = toolbox.mate_blend(parents[blended], parents[toolbox.select(total, int(blended.sum()))])
+    children[blended] = toolbox.mate_blend(
+        parents[blended], parents[toolbox.select(total, int(blended.sum()))]
+    )
     n_difference = int(by_difference.sum())
     others = parents[rng.integers(count, size=(3, n_difference))]
     leaders = parents[toolbox.select_leaders(total, n_difference)]
@@ -165,7 +169,9 @@ def breed(population: Population, settings: ReconstructSettings) -> np.ndarray:
     same = np.flatnonzero(~crossed & (children == parents).all(1))
     if len(same):
         column = rng.integers(layout.n_genes, size=len(same))
-        children[same, column] += 0.05 * np.array([g.spread for g in layout.genes])[column] * rng.standard_normal(len(same))
+        children[same, column] += (
+            0.05 * np.array([g.spread for g in layout.genes])[column] * rng.standard_normal(len(same))
+        )
     children = layout.confine(children)
     if any(g.kind is GeneKind.ANGLE for g in layout.genes):
         bad = ~sound_cells(layout.decode_cells(children))
@@ -173,7 +179,9 @@ def breed(population: Population, settings: ReconstructSettings) -> np.ndarray:
     return children
 
 
-def advance(population: Population, settings: ReconstructSettings, migrants: np.ndarray | None = None) -> None:
+def advance(
+    population: Population, settings: ReconstructSettings, migrants: np.ndarray | None = None
+) -> None:
     """Run one generation: every child replaces its parent if it is at least as good, so that the best stays.
 
     migrants: (m, g), individuals that come from another label, in place of the last children.

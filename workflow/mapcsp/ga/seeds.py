@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
 
@@ -93,7 +94,9 @@ def read_user_seeds(
             try:
                 encoded = encode_canonical(renamed)
             except ValueError as error:
-                raise UserError(f"reconstruct.seed_structures: {name}: {error}; symmetrise or remove it") from None
+                raise UserError(
+                    f"reconstruct.seed_structures: {name}: {error}; symmetrise or remove it"
+                ) from None
             prediction = by_key.get(encoded.label.key)
             if prediction is None:
                 continue
@@ -106,6 +109,7 @@ def read_user_seeds(
     return found
 
 
+@lru_cache(maxsize=256)
 def _read_cif(path: Path) -> Crystal:
     from pymatgen.core import Structure
 
@@ -114,7 +118,9 @@ def _read_cif(path: Path) -> Crystal:
     try:
         return from_structure(Structure.from_file(str(path)).get_primitive_structure())
     except ValueError as error:
-        raise UserError(f"reconstruct.seed_structures: {path} cannot be used ({error}); fix or remove it") from None
+        raise UserError(
+            f"reconstruct.seed_structures: {path} cannot be used ({error}); fix or remove it"
+        ) from None
 
 
 def _substitutions(crystal: Crystal, amounts: dict[str, int]) -> list[tuple[Crystal, bool]]:

@@ -41,7 +41,9 @@ def differential(
     return np.where(taken, mutant, parents)
 
 
-def mutate_coordinates(layout: GeneLayout, genes: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
+def mutate_coordinates(
+    layout: GeneLayout, genes: np.ndarray, rate: float, rng: np.random.Generator
+) -> np.ndarray:
     """Change coordinates at random: mostly small steps of many sizes, else a new value, a reflection or half a cell."""
     n = layout.n_coordinates
     smallest, largest = COORDINATE_STEPS
@@ -111,7 +113,9 @@ def label_move(source: GeneLayout, target: GeneLayout) -> np.ndarray:
             if orbit in partner:
                 continue
             for other in sorted(free):
-                if source_orbits[other][1] == letter and (not same_element or source_orbits[other][0] == element):
+                if source_orbits[other][1] == letter and (
+                    not same_element or source_orbits[other][0] == element
+                ):
                     partner[orbit] = other
                     free.discard(other)
                     break

@@ -102,7 +102,9 @@ def _structure_view(
     ranked: RankedStructure, ranking_dir: Path, maps: FormulaMaps | None, with_powder: bool
 ) -> StructureView:
     cif = (ranking_dir / ranked.cif).read_text(encoding="utf-8")
-    structure = CifParser.from_str(cif, frac_tolerance=0.0).parse_structures(primitive=False, check_occu=False)[0]
+    structure = CifParser.from_str(cif, frac_tolerance=0.0).parse_structures(
+        primitive=False, check_occu=False
+    )[0]
     symbol = space_group_symbol(ranked.space_group)
     drawn = scene(structure)
     cell = structure.lattice

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -18,15 +20,29 @@ BOND_TOLERANCE_ANG = 0.4
 # Atoms this close to a face, as a share of the cell, are drawn on the opposite face too.
 BOUNDARY = 0.02
 MAX_ATOMS = 400
+# Colours of one crystal closer than this, in steps of red, green and blue, are taken for alike.
+ALIKE = 120
 DECIMALS = 3
 
 
 @cache
-def element_colours() -> dict[str, str]:
-    """Colour of each element as `#rrggbb`: the Jmol scheme that pymatgen ships, close to Corey-Pauling-Koltun."""
+def _scheme(name: str) -> dict[str, tuple[int, int, int]]:
+    """A colour scheme that pymatgen ships."""
     text = (resources.files("pymatgen.core") / "ElementColorSchemes.yaml").read_text(encoding="utf-8")
-    scheme = yaml.safe_load(text)["Jmol"]
-    return {symbol: "#{:02x}{:02x}{:02x}".format(*rgb) for symbol, rgb in scheme.items()}
+    return {symbol: tuple(rgb) for symbol, rgb in yaml.safe_load(text)[name].items()}
+
+
+def element_colours(symbols: Sequence[str]) -> dict[str, str]:
+    """Colours of the elements of one crystal as `#rrggbb`: Jmol's, close to Corey-Pauling-Koltun.
+
+    Where two would look alike (Ca and F are both green), the later one takes VESTA's.
+    """
+    chosen: dict[str, tuple[int, int, int]] = {}
+    for symbol in sorted(set(symbols), key=is_metal):
+        options = [_scheme(name).get(symbol, (200, 200, 200)) for name in ("Jmol", "VESTA")]
+        apart = [min((math.dist(o, other) for other in chosen.values()), default=math.inf) for o in options]
+        chosen[symbol] = options[0] if apart[0] >= min(ALIKE, apart[1]) else options[1]
+    return {symbol: "#{:02x}{:02x}{:02x}".format(*rgb) for symbol, rgb in chosen.items()}
 
 
 def scene(structure: Structure) -> dict[str, Any]:
@@ -38,15 +54,13 @@ def scene(structure: Structure) -> dict[str, Any]:
     """
     symbols = [site.specie.symbol for site in structure]
     elements = sorted(set(symbols))
+    colours = element_colours(elements)
     lattice = np.array(structure.lattice.matrix)
     atoms, kinds = _with_boundary(structure, symbols, elements)
     cartesian = (atoms - 0.5) @ lattice
     return {
         "lattice": np.round(lattice, DECIMALS).tolist(),
-        "elements": [
-            {"symbol": s, "colour": element_colours().get(s, "#c8c8c8"), "radius": covalent_radius_ang(s)}
-            for s in elements
-        ],
+        "elements": [{"symbol": s, "colour": colours[s], "radius": covalent_radius_ang(s)} for s in elements],
         "atoms": [[*map(float, np.round(xyz, DECIMALS)), kind] for xyz, kind in zip(cartesian, kinds)],
         "bonds": _bonds(cartesian, kinds, elements),
     }

@@ -13,7 +13,8 @@ from mapcsp.elements import atomic_number
 from mapcsp.records import FormulaEntry, Label, LabelPrediction, SymmetryPrediction
 from mapcsp.settings import SymmetrySettings
 from mapcsp.symmetry.cells import bravais_lattice, free_cell_indices
-from mapcsp.symmetry.model import SymmetryModel, predict_symmetry
+from mapcsp.symmetry.model import SymmetryModel
+from mapcsp.symmetry.predict import predict_symmetry
 from mapcsp.training.encoded import EncodedKnown
 from mapcsp.training.geometries import formula_hash, shares, volume_per_atom_ang3
 

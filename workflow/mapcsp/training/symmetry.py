@@ -21,8 +21,7 @@ from mapcsp.store import atomic_path
 from mapcsp.symmetry.candidates import candidate_class, slot_elements
 from mapcsp.symmetry.cells import cell_shape
 from mapcsp.symmetry.memory import LabelMemory
-from mapcsp.symmetry.network import N_SHAPE, ClassTensors, NetworkShape, SymmetryNetwork, class_tensors
-from mapcsp.symmetry.prior import example_priors, memory_priors
+from mapcsp.symmetry.network import ClassTensors, NetworkShape, SymmetryNetwork, class_tensors
 from mapcsp.training.encoded import EncodedKnown
 from mapcsp.training.geometries import formula_hash, shares, volume_per_atom_ang3
 from mapcsp.training.split import is_held_out
@@ -141,8 +140,8 @@ def _batches(
     return steps
 
 
-def _losses(network: SymmetryNetwork, priors: torch.Tensor, group: TrainingClass, rows: np.ndarray):
-    """Sum of label and cell losses over queries; a query whose label nobody else has gives none. Returns (loss, n, hits)."""
+def _losses(network: SymmetryNetwork, group: TrainingClass, rows: np.ndarray):
+    """Sum of the label loss over queries; a query whose label nobody else has gives none. Returns (loss, n, hits)."""
     index = torch.as_tensor(rows)
     scores = network.score(group.numbers[index], group.amounts, group.known, group.formula[index])
     target = group.target[index]
@@ -154,21 +153,8 @@ def _losses(network: SymmetryNetwork, priors: torch.Tensor, group: TrainingClass
     same_z = group.known.z[None] == group.known.z[target][:, None]
     given_z = logits.masked_fill(~same_z, -torch.inf)
     label_loss = label_loss + (nn.functional.cross_entropy(given_z, target, reduction="none") * weight).sum()
-    prior = example_priors(scores.support[usable], group.known, target, priors)
-    out = network.predict_cell(
-        scores.context[usable],
-        scores.slots[usable],
-        group.known.role[target],
-        group.known.label[target],
-        prior.detach(),
-    )
-    truth = group.cell_target[index][usable]
-    volume_sd, shape_sd = out[:, 1].clamp(-5, 1), out[:, -1].clamp(-6, 1)
-    cell_loss = (((out[:, 0] - truth[:, 0]).abs() * torch.exp(-volume_sd) + volume_sd) * weight).sum()
-    shape_error = (out[:, 2 : 2 + N_SHAPE] - truth[:, 1:]).abs().mean(1)
-    cell_loss = cell_loss + ((shape_error * torch.exp(-shape_sd) + shape_sd) * weight).sum()
     hits = (given_z.argmax(1) == target).sum()
-    return label_loss + 0.5 * cell_loss, len(target), int(hits)
+    return label_loss, len(target), int(hits)
 
 
 def train_symmetry(
@@ -189,7 +175,6 @@ def train_symmetry(
     learned = [r for r in rows if not is_held_out(r.formula)]
     classes = prepare_classes(memory, learned, settings.max_atoms, settings.hypothetical_weight)
     judged = prepare_classes(memory, held_out, settings.max_atoms)
-    priors = memory_priors(memory)
     optimiser = torch.optim.AdamW(_parameter_groups(network, settings), lr=settings.learning_rate)
     generator = np.random.default_rng(settings.seed)
     n_steps = len(_batches(classes, settings.batch, np.random.default_rng(0))) * settings.epochs
@@ -214,7 +199,7 @@ def train_symmetry(
         ):
             optimiser.zero_grad()
             for index, queries in step:
-                found = _losses(network, priors, classes[index], queries)
+                found = _losses(network, classes[index], queries)
                 if found is None:
                     continue
                 loss, count, hits = found
@@ -223,8 +208,8 @@ def train_symmetry(
             torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
             optimiser.step()
             schedule.step()
-        top1, top5, volume = _judge(network, priors, judged)
-        _log(curve, epoch + 1, total / seen, right / seen, top1, top5, volume)
+        top1, top5 = _judge(network, judged)
+        append_curve(curve, CURVE_COLUMNS, epoch + 1, total / seen, right / seen, top1, top5)
         if top1 + top5 > best:
             best = top1 + top5
             best_state = {k: v.clone() for k, v in network.state_dict().items()}
@@ -250,7 +235,7 @@ def _parameter_groups(network: SymmetryNetwork, settings: SymmetryTraining) -> l
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        if name.split(".")[0] in ("role", "label", "label_bias"):
+        if name.startswith(("vectors.role.", "vectors.label.", "label_bias.")):
             tables.append(parameter)
         else:
             (matrices if parameter.ndim > 1 else vectors).append(parameter)
@@ -262,12 +247,10 @@ def _parameter_groups(network: SymmetryNetwork, settings: SymmetryTraining) -> l
 
 
 @torch.inference_mode()
-def _judge(
-    network: SymmetryNetwork, priors: torch.Tensor, judged: list[TrainingClass]
-) -> tuple[float, float, float]:
-    """Label top-1 and top-5 (z given) and median relative error of the volume, on formulas kept from training."""
+def _judge(network: SymmetryNetwork, judged: list[TrainingClass]) -> tuple[float, float]:
+    """Label top-1 and top-5 (z given) on formulas kept from training."""
     network.eval()
-    ranks, errors = [], []
+    ranks = []
     for group in judged:
         scores = network.score(group.numbers, group.amounts, group.known, group.formula)
         rows = torch.arange(len(group.target))
@@ -276,33 +259,19 @@ def _judge(
         logits = scores.logits.masked_fill(~same_z, -torch.inf)[usable]
         target = group.target[usable]
         ranks.append((logits > logits[torch.arange(len(target)), target][:, None]).sum(1))
-        prior = example_priors(scores.support[usable], group.known, target, priors)
-        role, label = group.known.role[target], group.known.label[target]
-        out = network.predict_cell(scores.context[usable], scores.slots[usable], role, label, prior)
-        errors.append(torch.expm1(out[:, 0] - group.cell_target[usable, 0]).abs())
     rank = torch.cat(ranks)
-    return (
-        float((rank < 1).float().mean()),
-        float((rank < 5).float().mean()),
-        float(torch.cat(errors).median()),
-    )
+    return float((rank < 1).float().mean()), float((rank < 5).float().mean())
 
 
-CURVE_COLUMNS = (
-    "epoch",
-    "loss",
-    "top1_trained",
-    "top1_held_out",
-    "top5_held_out",
-    "volume_median_re_held_out",
-)
+CURVE_COLUMNS = ("epoch", "loss", "top1_trained", "top1_held_out", "top5_held_out")
 
 
-def _log(curve: Path, epoch: int, *values: float) -> None:
+def append_curve(curve: Path, columns: Sequence[str], epoch: int, *values: float) -> None:
+    """Add a row to a training curve (CSV), with its header first."""
     new = not curve.exists()
     curve.parent.mkdir(parents=True, exist_ok=True)
     with open(curve, "a", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         if new:
-            writer.writerow(CURVE_COLUMNS)
+            writer.writerow(columns)
         writer.writerow([epoch, *(f"{v:.5f}" for v in values)])

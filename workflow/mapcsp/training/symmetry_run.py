@@ -16,6 +16,7 @@ from mapcsp.training.encoded import EncodedKnown, encode_known, read_encoded, wr
 from mapcsp.training.evaluate_symmetry import baseline_volume_mre, evaluate_symmetry
 from mapcsp.training.geometries import build_memory
 from mapcsp.training.symmetry import SymmetryTraining, train_symmetry
+from mapcsp.training.symmetry_cells import CellTraining, train_cells
 from mapcsp.training.tables import read_structures
 
 MAX_ATOMS = 24
@@ -53,8 +54,10 @@ def run_train_symmetry(
         write_memory(memory_path, build_memory(rows))
     memory = read_memory(memory_path)
     network = train_symmetry(memory, rows, settings, work_dir / "checkpoint.pt", work_dir / "curve.csv")
-    save_model(output, memory, network)
-    write_text(output / "curve.csv", (work_dir / "curve.csv").read_text(encoding="utf-8"))
+    cells = train_cells(memory, network, rows, CellTraining(), work_dir / "curve_cells.csv")
+    save_model(output, memory, network, cells)
+    for name in ("curve.csv", "curve_cells.csv"):
+        write_text(output / name, (work_dir / name).read_text(encoding="utf-8"))
     write_json(
         output / "training.json",
         {
@@ -63,6 +66,7 @@ def run_train_symmetry(
             "labels": len(memory.labels),
             "geometries": len(memory.mode_label),
             "settings": asdict(settings),
+            "cell_settings": asdict(CellTraining()),
             "code": code_id("symmetry", "training"),
         },
     )
@@ -142,8 +146,9 @@ enumeration did not find. Cells are judged on listed labels.
 
 {tables}
 
-`snakemake train_symmetry` (rule in `workflow/rules/training_symmetry.smk`); settings: {settings}. The loss curve is
-`curve.csv`; the epoch was chosen on formulas of the Materials Project kept from training, never on the figures above.
+`snakemake train_symmetry` (rule in `workflow/rules/training_symmetry.smk`); settings: {settings}.
+The loss curves are `curve.csv` (labels) and `curve_cells.csv` (cells); the epochs were chosen on formulas
+of the Materials Project kept from training, never on the figures above.
 
 ## Limits
 

@@ -1,0 +1,218 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from known_maps import toy_crystals
+from mapcsp.maps.labels import contact_map
+from mapcsp.maps.models import load_weights
+from mapcsp.maps.refiner import MapRefiner, RefinerConfig
+from mapcsp.store import read_csv, read_json
+from mapcsp.training import maps as default_training
+from mapcsp.training.encoded import encode_known
+from mapcsp.training.maps_baselines import TemplateMaps
+from mapcsp.training.maps_card import write_card
+from mapcsp.training.maps_evaluate import judge, judge_baselines, judge_label_given, paper_predictor
+from mapcsp.training.maps_loop import LoopConfig, learning_rate_at
+from mapcsp.training.maps_pairs import build_targets, read_targets, write_targets
+from mapcsp.training.maps_papers import EXPERIMENTS, PaperExperiment, PaperTraining, select, train_paper
+from mapcsp.training.maps_run import main
+from mapcsp.training.maps_samples import SampleConfig, draw_sample, prepare, size_batches
+from mapcsp.training.maps_scores import score_map
+from mapcsp.training.maps_truth import contact_subset, scrambled, true_maps
+
+torch.set_num_threads(1)
+ROUNDING_ANG = 1e-5
+NETWORK = RefinerConfig(atom_width=16, pair_width=12, triangle_width=4, n_blocks=1)
+
+
+def small_training(epochs: int) -> default_training.RefinerTraining:
+    loop = replace(default_training.RefinerTraining().loop, epochs=epochs, learning_rate=5e-3, warmup_steps=5)
+    return default_training.RefinerTraining(NETWORK, loop, max_crystals=16)
+
+
+@pytest.fixture(scope="module")
+def targets():
+    encoded, failed = encode_known(toy_crystals(64))
+    assert not failed
+    return build_targets(encoded, encoded, seed=1)
+
+
+@pytest.fixture(scope="module")
+def truths():
+    return true_maps(toy_crystals(64))
+
+
+def test_seeds_are_other_formulas_aligned_with_the_crystal(targets):
+    seeded = [t for t in targets if t.seeds]
+    assert len(seeded) > 50
+    for target in seeded[:20]:
+        prepared = prepare(target)
+        given, truth = draw_sample(prepared, SampleConfig(p_no_seed=0, p_given=1), np.random.default_rng(0))
+        # Prototypes of one label have nearly one geometry, so that an aligned seed in the true cell nearly is the crystal.
+        assert np.abs(given.distances_ang[1] - truth).max() < 0.35
+
+
+def test_targets_survive_the_file(targets, tmp_path):
+    write_targets(tmp_path / "t.jsonl", targets[:3])
+    for one, two in zip(targets, read_targets(tmp_path / "t.jsonl")):
+        assert one.label_key == two.label_key and (one.cell == two.cell).all()
+        assert [s.order.tolist() for s in one.seeds] == [s.order.tolist() for s in two.seeds]
+
+
+def test_smoke_training_on_64_crystals_lowers_the_loss(targets, tmp_path):
+    model = default_training.train_refiner(targets, targets[:16], small_training(4), tmp_path)
+    rows = read_csv(tmp_path / "curve.csv")
+    assert isinstance(model, MapRefiner) and len(rows) == 4
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) - 0.3
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(targets, tmp_path):
+    whole = default_training.train_refiner(targets[:24], targets[:4], small_training(2), tmp_path / "whole")
+    for stop in (1, 1):
+        steps = iter(range(10**6))
+        keep_going = lambda: next(steps) < stop  # noqa: E731, B023
+        ended = default_training.train_refiner(
+            targets[:24], targets[:4], small_training(2), tmp_path / "cut", keep_going
+        )
+        assert ended is None
+    resumed = default_training.train_refiner(targets[:24], targets[:4], small_training(2), tmp_path / "cut")
+    assert whole is not None and resumed is not None
+    for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values()):
+        assert torch.equal(one, two), name
+    assert (tmp_path / "whole/curve.csv").read_bytes() == (tmp_path / "cut/curve.csv").read_bytes()
+
+
+def test_contacts_of_a_batch_follow_the_rule_of_the_labels(truths):
+    for truth in truths[:20]:
+        from mapcsp.elements import atomic_number
+
+        numbers = torch.tensor([[atomic_number(s) for s in truth.species]])
+        distance = torch.tensor(truth.distance_ang[None] * 1.07, dtype=torch.float32)
+        found, _ = default_training.true_contacts(numbers, distance)
+        assert (found[0].numpy() == contact_map(truth.species, truth.distance_ang * 1.07)).all()
+
+
+def test_batches_hold_one_size_and_every_crystal_once():
+    sizes = [2, 4, 4, 2, 5, 4, 4, 4]
+    batches = size_batches(sizes, 40, 3, np.random.default_rng(0))
+    assert sorted(np.concatenate(batches)) == list(range(8))
+    assert all(len({sizes[i] for i in b}) == 1 and len(b) <= 3 for b in batches)
+    assert max(len(b) * sizes[b[0]] ** 2 for b in batches) <= 40
+
+
+def test_learning_rates_follow_the_schedule():
+    constant = LoopConfig(10, 1e-3)
+    assert {learning_rate_at(constant, s, 100) for s in range(100)} == {1e-3}
+    cosine = replace(constant, schedule="cosine", warmup_steps=10)
+    rates = [learning_rate_at(cosine, s, 100) for s in range(100)]
+    assert max(rates) == pytest.approx(1e-3, rel=0.1) and rates[-1] < 2e-5 and rates[0] < 2e-4
+
+
+@pytest.mark.parametrize("n_groups", [5, None])
+def test_a_papers_experiment_learns_and_scores(truths, tmp_path, n_groups):
+    experiment = PaperExperiment(n_groups, 48, 16)
+    training = PaperTraining(8, 8, LoopConfig(epochs=4, learning_rate=3e-3), 8)
+    model = train_paper(experiment, training, truths, truths[:8], "toy", tmp_path)
+    rows = read_csv(tmp_path / "curve.csv")
+    assert model is not None and float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    figures = judge(truths[:16], paper_predictor(model, expected=False))
+    assert 0 <= figures["contact_accuracy"] <= 1 and figures["distance_overlap"] > 0.5
+
+
+def test_every_row_of_the_papers_tables_is_an_experiment():
+    assert {e.n_groups for e in EXPERIMENTS.values()} == {5, 10, 20, None}
+    assert dict(EXPERIMENTS["groups20_10k"].paper)["distance_rmse_ang"] == 0.9239
+
+
+def test_the_true_map_scores_perfectly_and_shuffled_rows_only_when_aligned(truths):
+    truth = next(t for t in truths if t.counts == (2, 2))
+    exact = score_map(truth, truth.distance_ang, truth.contact)
+    assert (exact.rmse_ang, exact.dice, exact.perfect, exact.overlap) == (0, 1, 1, 1)
+    order = np.array([1, 0, 2, 3])
+    moved = truth.distance_ang[np.ix_(order, order)]
+    mixed = score_map(truth, moved, truth.contact[np.ix_(order, order)])
+    assert mixed.rmse_aligned_ang < ROUNDING_ANG < mixed.rmse_ang and mixed.perfect_aligned == 1
+
+
+def test_baselines_reach_a_crystal_they_know(truths):
+    templates = TemplateMaps(truths)
+    for truth in truths[:10]:
+        assert templates.nearest(truth)[0] == pytest.approx(truth.distance_ang)
+    lone = TemplateMaps([t for t in truths if t.counts == (1, 1)])
+    perovskite = next(t for t in truths if len(t.species) == 5)
+    assert lone.nearest(perovskite)[0].shape == (5, 5)
+    assert judge_baselines(truths[:8], truths)["baseline_nearest_distance_rmse_aligned_ang"] < ROUNDING_ANG
+
+
+def test_scrambling_deals_maps_among_equal_contents(truths):
+    dealt = scrambled(truths, 0)
+    assert [t.species for t in dealt] == [t.species for t in truths]
+    assert sum((a.distance_ang != b.distance_ang).any() for a, b in zip(dealt, truths)) > 40
+    assert sorted(a.distance_ang.sum() for a in dealt) == pytest.approx(
+        sorted(a.distance_ang.sum() for a in truths)
+    )
+
+
+def test_the_contact_test_takes_the_lowest_energy_of_a_formula(truths):
+    chosen = contact_subset(truths)
+    assert len({t.formula for t in chosen}) == len(chosen) < len(truths)
+    for truth in chosen:
+        same = [t.formation_energy_ev_per_atom for t in truths if t.formula == truth.formula]
+        assert truth.formation_energy_ev_per_atom == min(same)
+    assert all(len(t.elements) == 3 for t in select(truths, "ternary"))
+
+
+def test_commands_train_judge_and_write_a_card(tmp_path, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def table(name: str, rows) -> str:
+        columns = {
+            "material_id": [r.material_id for r in rows],
+            "formula": [r.formula for r in rows],
+            "n_sites": [r.crystal.n_atoms for r in rows],
+            "lattice": [r.crystal.lattice_ang.tolist() for r in rows],
+            "species": [list(r.crystal.species) for r in rows],
+            "frac_coords": [r.crystal.frac_coords.tolist() for r in rows],
+            "formation_energy_per_atom": [r.formation_energy_ev_per_atom for r in rows],
+        }
+        pq.write_table(pa.table(columns), tmp_path / name)
+        return str(tmp_path / name)
+
+    rows = toy_crystals(60)
+    train, test = table("train.parquet", rows[:40]), table("test.parquet", rows[40:])
+    small = ("small", 12, small_training(1))
+    monkeypatch.setattr(default_training, "PHASES", (small,))
+    work, output = str(tmp_path / "work"), tmp_path / "maps"
+    common = ["--train", train, "--work", work]
+    invoke = CliRunner().invoke
+
+    def succeeds(*arguments: str) -> None:
+        result = invoke(main, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+    succeeds("default", *common, "--output", str(output))
+    model = load_weights(output / "weights.safetensors", "maps")
+    assert model.spread_scale > 0 and (output / "curve.csv").exists()
+    encoded, _ = encode_known(rows[40:])
+    given = judge_label_given(
+        model,
+        build_targets(encoded, encode_known(rows[:40])[0], 1),
+        {t.material_id: t for t in true_maps(rows[40:])},
+    )
+    assert given["n_label_given"] > 0
+    results = tmp_path / "results"
+    succeeds(
+        "paper", "--experiment", "groups5_1k", "--epochs", "1", "--train", train, "--test", test,
+        "--work", str(results), "--output", str(tmp_path / "alphacrystal2"),
+    )  # fmt: skip
+    succeeds(
+        "card", "--model", str(tmp_path / "alphacrystal2"), "--results", str(results), "--main-experiment", "groups5_1k"
+    )  # fmt: skip
+    card = (tmp_path / "alphacrystal2/card.md").read_text()
+    figures = read_json(tmp_path / "alphacrystal2/metrics.json")
+    assert f"{figures['distance_rmse_ang']:.4g}" in card and "1.884" in card
+    write_card(tmp_path / "alphacrystal2", {})
+    assert "1.884" not in (tmp_path / "alphacrystal2/card.md").read_text().split("## All figures")[0]

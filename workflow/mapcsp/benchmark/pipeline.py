@@ -1,0 +1,56 @@
+"""The stages of the workflow in one process, for many formulas at once: for the benchmark and the ranking's training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mapcsp.ga.pool import pool_candidates
+from mapcsp.ga.reconstruct import reconstruct_task
+from mapcsp.maps.models import MapModel
+from mapcsp.maps.models import load_model as load_maps
+from mapcsp.maps.predict import predict_label_maps
+from mapcsp.planning.plan import plan_formula
+from mapcsp.records import CandidatePool, FormulaEntry, FormulaMaps, RelaxedPool
+from mapcsp.relax.potential import Potential
+from mapcsp.relax.relax import relax_pools
+from mapcsp.resources import resource_path
+from mapcsp.settings import Settings
+from mapcsp.symmetry.model import SymmetryModel
+from mapcsp.symmetry.model import load_model as load_symmetry
+from mapcsp.symmetry.predict import predict_symmetry
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The networks that a prediction needs."""
+
+    symmetry: SymmetryModel
+    maps: MapModel
+
+
+def load_models(settings: Settings) -> Models:
+    """Load the networks that the settings name; raises UserError if one is missing."""
+    return Models(
+        load_symmetry(resource_path(f"models/{settings.symmetry.model}")), load_maps(settings.maps.model)
+    )
+
+
+def predict_pool(
+    entry: FormulaEntry, models: Models, settings: Settings, hidden_formula: int | None = None
+) -> CandidatePool:
+    """Everything before relaxation, for one formula: labels, maps, one search a space group, one pool.
+
+    hidden_formula: hash of a formula whose own training crystals are left out. Raises UserError as `predict_symmetry` does.
+    """
+    prediction = predict_symmetry(entry, settings.symmetry, models.symmetry, hidden_formula)
+    maps = tuple(predict_label_maps(models.maps, prediction.labels, settings.maps.batch_size))
+    tasks = plan_formula(prediction, FormulaMaps(entry.id, maps), settings.seed)
+    return pool_candidates([reconstruct_task(task, settings.reconstruct) for task in tasks], settings.pool)
+
+
+def relax_together(
+    pools: Sequence[CandidatePool], settings: Settings, potential: Potential
+) -> list[RelaxedPool]:
+    """Relax the pools of many formulas through one queue, which keeps the batches full."""
+    return relax_pools(pools, settings.relax, potential)

@@ -1,0 +1,164 @@
+"""Writes the card of a map network from its metrics.json, its loss curve and the figures of the papers' experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mapcsp.store import read_csv, read_json, write_text
+
+ABOUT = {
+    "maps": (
+        "Default map network: corrects the distances of a label's likely geometry",
+        "A network over pairs of atoms (attention over atoms, exchange over triangles). It is given a symmetry"
+        " label, a cell and,"
+        " where known, a geometry of the label, and predicts for each pair of atoms an expected distance, its spread and the"
+        " probability of a contact. Trained on pairs of crystals with one label; atoms of one element were aligned once"
+        " beforehand, so that no order of atoms is learned.",
+    ),
+    "alphacrystal": (
+        "AlphaCrystal's contact map network",
+        "The residual network of AlphaCrystal (nine 1D and nine 2D blocks), trained on contact maps. Departures"
+        " from the paper:"
+        " the 2D filters are narrower where the settings below say so, padding is masked, maps are symmetric,"
+        " features are scaled.",
+    ),
+    "alphacrystal2": (
+        "AlphaCrystal-II's distance map network",
+        "The residual network of AlphaCrystal-II (nine 1D and nine 2D blocks), trained on distances in equal-width groups."
+        " Departures from the paper: the 2D filters are narrower where the settings below say so, padding is"
+        " masked, maps are"
+        " symmetric, features are scaled.",
+    ),
+}
+DATA = (
+    "Training crystals: Materials Project slices (MP-20, MPTS-52) and WBM, at most 24 atoms (papers' networks:"
+    " 12). The papers drew"
+    " training and test crystals at random from the whole Materials Project; here no reduced formula of the"
+    " test crystals occurs in"
+    " training, polymorphs included. Sources and licence: Materials Project (Jain et al. 2013), CC BY 4.0;"
+    " MP-20 split: Xie et al.,"
+    " arXiv 2110.06197; MPTS-52: Baird and Sparks, doi 10.6084/m9.figshare.19991516; WBM: Wang, Botti, Marques,"
+    " npj Comput. Mater. 7,"
+    " 12 (2021), CC BY 4.0."
+)
+MEANING = (
+    "Distances: over pairs of different atoms, minimum image, root mean square per crystal, then the mean over"
+    " crystals. Overlap:"
+    " share of pairs below 8 Å predicted below 8 Å. Contacts: on the crystals of AlphaCrystal's test (lowest"
+    " formation energy of each"
+    " formula, not all-metal), Dice overlap and share of perfect maps. Plain keys compare row by row, atoms"
+    " grouped by element in the"
+    " order of the table; atoms of one element have no order, so that even the true map with its rows shuffled scores badly"
+    " (`baseline_true_map_shuffled_…`). Aligned keys exchange atoms of one element to fit best."
+)
+_COLUMNS = (
+    ("distance_rmse_ang", "RMSE / Å"),
+    ("distance_rmse_aligned_ang", "aligned / Å"),
+    ("distance_overlap", "overlap"),
+    ("contact_accuracy", "Dice"),
+    ("contact_accuracy_aligned", "aligned"),
+    ("contact_perfect", "perfect"),
+    ("contact_perfect_aligned", "aligned"),
+)
+_LINES = (
+    ("", "this network"),
+    ("baseline_nearest_", "nearest training crystal, elements replaced"),
+    ("baseline_mean_map_", "mean map of the same atom counts"),
+    ("baseline_true_map_shuffled_", "true map, rows shuffled within elements"),
+)
+
+
+def write_card(folder: Path, experiments: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write folder/card.md from folder/metrics.json, folder/curve.csv and the papers' experiments by name."""
+    title, text = ABOUT.get(folder.name, (folder.name, "A map network."))
+    metrics = read_json(folder / "metrics.json")
+    judged = f"{metrics['crystals']} crystals of {', '.join(metrics['split'])} (at most 12 atoms)"
+    learned = f"trained on {', '.join(metrics['trained_on'])}"
+    parts = [
+        f"# {title}",
+        "Written by `snakemake train_maps` from metrics.json and curve.csv; edits are lost.",
+        text,
+        f"Parameters: {metrics['parameters']}. Judged on {judged}, {learned}; commit {metrics['commit']}.",
+        "## Figures",
+        _scores_table(metrics),
+        MEANING,
+    ]
+    given = {k: v for k, v in metrics.items() if k.endswith("_label_given")}
+    if given:
+        parts += ["With the symmetry label and the cell given:", _key_table(given)]
+    if "training" in metrics:
+        parts += ["## Settings", "\n".join(["```", *_flat(metrics["training"], "training"), "```"])]
+    if experiments:
+        parts += ["## The papers' experiments", experiments_table(experiments)]
+    if (folder / "curve.csv").exists():
+        parts += ["## Loss curve", _curve_table(read_csv(folder / "curve.csv"))]
+    figures = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+    parts += ["## Data", DATA, "## All figures", _key_table(figures)]
+    write_text(folder / "card.md", "\n\n".join(parts) + "\n")
+
+
+def _flat(value: Mapping[str, Any], prefix: str) -> list[str]:
+    lines: list[str] = []
+    for key, inner in value.items():
+        lines += (
+            _flat(inner, f"{prefix}.{key}") if isinstance(inner, Mapping) else [f"{prefix}.{key} = {inner}"]
+        )
+    return lines
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _scores_table(metrics: Mapping[str, Any]) -> str:
+    keys = [(k, title) for k, title in _COLUMNS if k in metrics]
+    rows = [
+        [name, *(_number(metrics.get(prefix + k)) for k, _ in keys)]
+        for prefix, name in _LINES
+        if any(prefix + k in metrics for k, _ in keys)
+    ]
+    return _table(["", *(title for _, title in keys)], rows)
+
+
+def _key_table(figures: Mapping[str, Any]) -> str:
+    return _table(["key", "value"], [[f"`{k}`", _number(v)] for k, v in sorted(figures.items())])
+
+
+def _curve_table(rows: list[dict[str, str]]) -> str:
+    columns = list(rows[0])
+    step = max(1, len(rows) // 12)
+    shown = [r for i, r in enumerate(rows) if i % step == 0 or i == len(rows) - 1]
+    return _table(columns, [[_short(r[c]) for c in columns] for r in shown])
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text
+
+
+def experiments_table(experiments: Mapping[str, Mapping[str, Any]]) -> str:
+    """The papers' experiments, one a row, with the papers' figures and the baselines beside ours.
+
+    RMSE and overlap: distances decoded as the papers do, the middle of the likeliest group.
+    """
+    header = [
+        "experiment", "trained", "tested", "RMSE / Å", "paper", "nearest", "mean map", "overlap", "paper", "Dice", "paper",
+        "nearest", "perfect", "paper",
+    ]  # fmt: skip
+    keys = [
+        "crystals_trained", "crystals", "distance_rmse_ang", "paper_distance_rmse_ang", "baseline_nearest_distance_rmse_ang",
+        "baseline_mean_map_distance_rmse_ang", "distance_overlap", "paper_distance_overlap", "contact_accuracy",
+        "paper_contact_accuracy", "baseline_nearest_contact_accuracy", "contact_perfect", "paper_contact_perfect",
+    ]  # fmt: skip
+    return _table(
+        header, [[name, *(_number(row.get(k)) for k in keys)] for name, row in sorted(experiments.items())]
+    )

@@ -1,0 +1,196 @@
+"""Judges map networks on known crystals whose formulas they never saw; the figures go to metrics.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapcsp.maps.alignment import align_atoms
+from mapcsp.maps.inputs import build_input
+from mapcsp.maps.models import MapModel
+from mapcsp.maps.predict import (
+    MIN_SPREAD_ANG,
+    finish_map,
+    predict_content_map,
+    predict_label_maps,
+    run_refiner,
+)
+from mapcsp.records import PredictedMap, SymmetryPrediction
+from mapcsp.training.maps_baselines import TemplateMaps
+from mapcsp.training.maps_pairs import MapTarget
+from mapcsp.training.maps_rows import RowOrders
+from mapcsp.training.maps_samples import SampleConfig, draw_sample, prepare
+from mapcsp.training.maps_scores import MapScores, mean_scores, score_map
+from mapcsp.training.maps_truth import MapTruth, contact_subset, grouped_order
+
+N_LABELS, N_ORDERS, SHARPNESS = 5, 8, 1.5
+"""Labels and row orders that the expected map of a composition is averaged over, and the power of the labels'
+probabilities that weighs them: above 1 because the mean of root mean squares rewards the likeliest map. Chosen on
+formulas held out of training, not on the crystals that are judged."""
+
+Predictor = Callable[[MapTruth], tuple[np.ndarray, np.ndarray]]
+
+
+def in_contact_test(truths: Sequence[MapTruth]) -> list[bool]:
+    """Whether each crystal belongs to AlphaCrystal's contact test."""
+    chosen = {id(t) for t in contact_subset(truths)}
+    return [id(t) in chosen for t in truths]
+
+
+def judge(truths: Sequence[MapTruth], predictor: Predictor) -> dict[str, float]:
+    """Mean scores of a predictor (crystal -> distances and contacts, rows as in the crystal) over crystals."""
+    return mean_scores([score_map(t, *predictor(t)) for t in truths], in_contact_test(truths))
+
+
+def paper_predictor(model: MapModel, expected: bool = True) -> Predictor:
+    """Predictor of a network of the papers.
+
+    expected: distances are the mean over groups; else the middle of the likeliest group, as the papers decode them.
+    """
+
+    def predict(truth: MapTruth) -> tuple[np.ndarray, np.ndarray]:
+        found = predict_content_map(model, 1, truth.species, decode="mean" if expected else "likeliest")
+        return found.distance_ang, found.contact_prob
+
+    return predict
+
+
+@dataclass(frozen=True, eq=False)
+class CompositionMaps:
+    """Maps of one composition without a label, by the default network.
+
+    distance_ang: expected over labels and row orders. contact: of the likeliest rows, expected over labels.
+    top: map of the likeliest label, grouped by element.
+    """
+
+    distance_ang: np.ndarray
+    contact: np.ndarray
+    top: PredictedMap
+
+
+def composition_maps(
+    model: MapModel, prediction: SymmetryPrediction, elements: Sequence[str], rows: RowOrders
+) -> CompositionMaps:
+    """Predict a composition's map from its likeliest labels."""
+    labels = prediction.labels[:N_LABELS]
+    maps = predict_label_maps(model, labels, 64)
+    weights = np.exp([SHARPNESS * label.log_prob for label in labels])
+    weights /= weights.sum()
+    distance: np.ndarray | float = 0.0
+    contact: np.ndarray | float = 0.0
+    for predicted, weight in zip(maps, weights):
+        orders = rows.likely_orders(predicted, elements, N_ORDERS)
+        distance = distance + weight * np.mean([predicted.distance_ang[np.ix_(o, o)] for o in orders], axis=0)
+        contact = contact + weight * predicted.contact_prob[np.ix_(orders[0], orders[0])]
+    grouped = grouped_order(maps[0].species, elements)
+    species = tuple(maps[0].species[i] for i in grouped)
+    arrays = (
+        getattr(maps[0], name)[np.ix_(grouped, grouped)]
+        for name in ("distance_ang", "spread_ang", "contact_prob")
+    )
+    return CompositionMaps(
+        np.asarray(distance), np.asarray(contact), finish_map(maps[0].z, None, species, *arrays)
+    )
+
+
+def judge_default(
+    model: MapModel,
+    truths: Sequence[MapTruth],
+    predictions: Mapping[str, SymmetryPrediction],
+    rows: RowOrders,
+) -> dict[str, float]:
+    """Scores of the default network given only the content of the cell.
+
+    Plain keys: the expected map, row by row as the papers compare. Keys with `_aligned`: the map of the likeliest label,
+    which is what the search gets, with atoms of one element exchanged to fit best.
+    """
+    by_row: list[MapScores] = []
+    aligned: list[MapScores] = []
+    errors = []
+    for truth in truths:
+        found = composition_maps(model, predictions[truth.material_id], truth.elements, rows)
+        by_row.append(score_map(truth, found.distance_ang, found.contact))
+        aligned.append(score_map(truth, found.top.distance_ang, found.top.contact_prob))
+        errors.append(_standard_errors(truth, found.top))
+    bonded = in_contact_test(truths)
+    figures = {k: v for k, v in mean_scores(by_row, bonded).items() if "aligned" not in k}
+    figures |= {k: v for k, v in mean_scores(aligned, bonded).items() if "aligned" in k}
+    z = np.concatenate(errors)
+    return figures | {"spread_coverage_1": float((z < 1).mean()), "spread_coverage_2": float((z < 2).mean())}
+
+
+def _standard_errors(truth: MapTruth, predicted: PredictedMap) -> np.ndarray:
+    """Errors of aligned distances over their predicted spreads, above the diagonal."""
+    order = align_atoms(truth.distance_ang, predicted.distance_ang, truth.groups)
+    moved = np.ix_(order, order)
+    upper = np.triu_indices(len(truth.species), 1)
+    error = np.abs(predicted.distance_ang[moved] - truth.distance_ang)
+    return (error / np.maximum(predicted.spread_ang[moved], 1e-9))[upper]
+
+
+def judge_label_given(
+    model: MapModel, targets: Sequence[MapTarget], truths: Mapping[str, MapTruth]
+) -> dict[str, float]:
+    """Scores of the default network given the true label and cell; the geometry is the nearest training crystal's."""
+    scores, chosen = [], []
+    for target in targets:
+        truth = truths.get(target.material_id)
+        if truth is None or len(truth.species) != len(target.geometry().species):
+            continue
+        geometry = target.geometry()
+        seed = target.seeds[0] if target.seeds else None
+        given = (None, None) if seed is None else (seed.cell, seed.free_coords)
+        arrays = run_refiner(model, [build_input(geometry, target.cell, 0.0, 0.0, *given)])
+        found = finish_map(target.z, None, geometry.species, *(a[0] for a in arrays))
+        order = grouped_order(geometry.species, truth.elements)
+        scores.append(
+            score_map(
+                truth, found.distance_ang[np.ix_(order, order)], found.contact_prob[np.ix_(order, order)]
+            )
+        )
+        chosen.append(truth)
+    figures = mean_scores(scores, in_contact_test(chosen))
+    return {f"{k}_label_given": v for k, v in figures.items() if "aligned" in k} | {
+        "n_label_given": float(len(scores))
+    }
+
+
+def judge_baselines(truths: Sequence[MapTruth], known: Sequence[MapTruth]) -> dict[str, float]:
+    """Scores of the mean map and of the nearest training crystal, and of the true map with its rows in random order.
+
+    The last is the floor of every comparison row by row: atoms of one element have no order to be predicted.
+    """
+    templates = TemplateMaps(known)
+    rng = np.random.default_rng(0)
+
+    def shuffled(truth: MapTruth) -> tuple[np.ndarray, np.ndarray]:
+        order = np.lexsort((rng.random(len(truth.species)), truth.groups))
+        return truth.distance_ang[np.ix_(order, order)], truth.contact[np.ix_(order, order)]
+
+    figures: dict[str, float] = {}
+    for name, predictor in (
+        ("mean_map", templates.mean_map),
+        ("nearest", templates.nearest),
+        ("true_map_shuffled", shuffled),
+    ):
+        figures |= {f"baseline_{name}_{k}": v for k, v in judge(truths, predictor).items()}
+    return figures
+
+
+def fit_spread_scale(model: MapModel, held: Sequence[MapTarget]) -> float:
+    """The factor on spreads with which 68.3 % of the errors on held-out crystals lie within one spread.
+
+    Each crystal gets one of its nearest seeds and a cell with errors of a known spread, as in training.
+    """
+    rng = np.random.default_rng(0)
+    samples = SampleConfig(p_no_seed=0, p_near=1, p_given=0)
+    ratios = []
+    for target in held:
+        prepared = prepare(target)
+        upper = np.triu_indices(len(prepared.distance_ang), 1)
+        given, truth = draw_sample(prepared, samples, rng)
+        distance, spread, _ = run_refiner(model, [given])
+        ratios.append(np.abs(distance[0] - truth)[upper] / np.maximum(spread[0][upper], MIN_SPREAD_ANG))
+    return float(np.quantile(np.concatenate(ratios), 0.683)) * model.spread_scale

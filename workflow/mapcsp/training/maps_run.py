@@ -1,0 +1,337 @@
+"""Commands that train and judge the map networks: `python -m mapcsp.training.maps_run COMMAND`, called by
+`snakemake train_maps`.
+
+Everything unfinished lies in the work folder, so that the same command after a kill goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+import yaml
+from tqdm import tqdm
+
+from mapcsp.errors import UserError
+from mapcsp.maps.models import WEIGHTS, MapModel, load_weights, save_model
+from mapcsp.maps.refiner import MapRefiner, n_parameters
+from mapcsp.records import SymmetryPrediction
+from mapcsp.resources import resource_path
+from mapcsp.settings import SymmetrySettings
+from mapcsp.store import read_header, read_json, read_records, write_csv, write_json, write_records
+from mapcsp.training import maps as default_training
+from mapcsp.training import maps_papers
+from mapcsp.training.encoded import EncodedKnown, encode_known, read_encoded, write_encoded
+from mapcsp.training.maps_card import write_card
+from mapcsp.training.maps_evaluate import (
+    fit_spread_scale,
+    judge,
+    judge_baselines,
+    judge_default,
+    judge_label_given,
+    paper_predictor,
+)
+from mapcsp.training.maps_pairs import MapTarget, build_targets, read_targets, write_targets
+from mapcsp.training.maps_rows import RowOrders
+from mapcsp.training.maps_truth import MapTruth, true_maps
+from mapcsp.training.split import is_held_out
+from mapcsp.training.tables import KnownCrystal, read_structures
+
+MAX_ATOMS, JUDGED_ATOMS = 24, 12
+FOLDER, FILE = click.Path(path_type=Path, file_okay=False), click.Path(path_type=Path, dir_okay=False)
+
+
+def _tables(name: str, help: str) -> Callable:
+    return click.option(name, multiple=True, required=True, type=FILE, help=help)
+
+
+def _folder(name: str, help: str) -> Callable:
+    return click.option(name, required=True, type=FOLDER, help=help)
+
+
+@click.group()
+def main() -> None:
+    """Train and judge the networks that predict maps."""
+    torch.set_num_threads(torch.get_num_threads() if torch.cuda.is_available() else 1)
+
+
+def _time_limit(minutes: float | None) -> Callable[[], bool] | None:
+    if minutes is None:
+        return None
+    end = time.monotonic() + 60 * minutes
+    return lambda: time.monotonic() < end
+
+
+def encoded_tables(tables: Sequence[Path], work: Path) -> list[EncodedKnown]:
+    """Encode structure tables; each table's result is kept in the work folder."""
+    found: list[EncodedKnown] = []
+    for table in tables:
+        path = work / "encoded" / f"{table.stem}.jsonl"
+        if not path.exists():
+            rows, failed = encode_known(
+                tqdm(read_structures([table], MAX_ATOMS), desc=f"encoding {table.stem}", mininterval=10)
+            )
+            for identifier, reason in failed:
+                click.echo(f"{identifier} left out: {reason}")
+            write_encoded(path, rows)
+        found += read_encoded(path)
+    return found
+
+
+def target_sets(
+    train: Sequence[Path], work: Path, limit: int | None
+) -> tuple[list[MapTarget], list[MapTarget]]:
+    """Targets to train on and held-out ones (at most 12 atoms), kept in the work folder. limit: most of each,
+    for a trial."""
+    rows = encoded_tables(train, work)
+    library = [r for r in rows if not is_held_out(r.formula)]
+    held = [r for r in rows if is_held_out(r.formula) and r.n_atoms <= JUDGED_ATOMS]
+    sets = []
+    for name, crystals, seed in (("train", library, 2), ("held", held, 1)):
+        path = work / f"{name}.jsonl"
+        if not path.exists():
+            write_targets(path, build_targets(crystals[:limit], library, seed))
+        sets.append(read_targets(path))
+    return sets[0], sets[1]
+
+
+@main.command()
+@_tables("--train", "Structure tables to learn from.")
+@_folder("--work", "Folder for everything unfinished.")
+@_folder("--output", "Folder of the model, resources/models/maps.")
+@click.option("--minutes", type=float, help="Stop after this time, to go on later.")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of each phase instead of the default.")
+@click.option("--limit", type=click.IntRange(1), help="Most crystals to learn from, for a trial.")
+def default(
+    train: tuple[Path, ...],
+    work: Path,
+    output: Path,
+    minutes: float | None,
+    epochs: int | None,
+    limit: int | None,
+) -> None:
+    """Train the default network: cells of at most 12 atoms first, then all sizes."""
+    targets, held = target_sets(train, work, limit)
+    keep_going = _time_limit(minutes)
+    network: MapRefiner | None = None
+    for name, max_atoms, config in default_training.PHASES:
+        if epochs is not None:
+            config = replace(config, loop=replace(config.loop, epochs=epochs))
+        chosen = [t for t in targets if len(t.geometry().species) <= max_atoms]
+        start = None if network is None else network.cpu().state_dict()
+        network = default_training.train_refiner(chosen, held, config, work / name, keep_going, start)
+        if network is None:
+            raise UserError(f"time is up in phase {name}; run the same command again to go on")
+    assert network is not None
+    network.cpu().eval()
+    scale = fit_spread_scale(MapModel(output.name, "refiner", network), held)
+    save_model(output / WEIGHTS, MapModel(output.name, "refiner", network, None, scale))
+    _copy_curves(output, [(name, work / name / "curve.csv") for name, _, _ in default_training.PHASES])
+
+
+def _copy_curves(output: Path, curves: Sequence[tuple[str, Path]]) -> None:
+    """Gather loss curves in one table with a column that names them."""
+    from mapcsp.store import read_csv
+
+    tables = [(name, read_csv(path)) for name, path in curves]
+    columns = list(dict.fromkeys(c for _, rows in tables for row in rows for c in row))
+    rows = [[name, *(row.get(c, "") for c in columns)] for name, table in tables for row in table]
+    write_csv(output / "curve.csv", ["phase", *columns], rows)
+
+
+@main.command()
+@click.option(
+    "--experiment",
+    required=True,
+    type=click.Choice(sorted(maps_papers.EXPERIMENTS)),
+    help="Row of a paper's table.",
+)
+@click.option(
+    "--settings", default="narrow", show_default=True, type=click.Choice(sorted(maps_papers.TRAININGS))
+)
+@_tables("--train", "Structure tables to draw training crystals from.")
+@_tables("--test", "Structure tables to judge on.")
+@_folder("--work", "Folder for everything unfinished; its figures go to <experiment>.json there.")
+@click.option(
+    "--output",
+    type=FOLDER,
+    help="Also write the weights to this folder.",
+)
+@click.option("--minutes", type=float, help="Stop after this time, to go on later.")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs instead of the setting's.")
+def paper(
+    experiment: str,
+    settings: str,
+    train: tuple[Path, ...],
+    test: tuple[Path, ...],
+    work: Path,
+    output: Path | None,
+    minutes: float | None,
+    epochs: int | None,
+) -> None:
+    """Train the papers' network in one of their experiments and judge it."""
+    chosen, training = maps_papers.EXPERIMENTS[experiment], maps_papers.TRAININGS[settings]
+    if epochs is not None:
+        training = maps_papers.shortened(training, epochs)
+    known = truth_table(train)
+    folder = work / f"{experiment}-{settings}"
+    held = [t for t in known if is_held_out(t.formula)]
+    learned = [t for t in known if not is_held_out(t.formula)]
+    model = maps_papers.train_paper(chosen, training, learned, held, experiment, folder, _time_limit(minutes))
+    if model is None:
+        raise UserError(f"time is up in {experiment}; run the same command again to go on")
+    judged = maps_papers.draw(
+        maps_papers.select(truth_table(test), chosen.subset), chosen.n_test, training.loop.seed
+    )
+    if output is not None:
+        save_model(output / WEIGHTS, model)
+        _copy_curves(output, [(experiment, folder / "curve.csv")])
+        # What is shipped is judged, rounding included.
+        model = load_weights(output / WEIGHTS, experiment)
+    figures: dict = judge(judged, paper_predictor(model, expected=False))
+    figures |= {
+        f"{k}_expected": v for k, v in judge(judged, paper_predictor(model)).items() if "distance" in k
+    }
+    used = maps_papers.draw(maps_papers.select(learned, chosen.subset), chosen.n_train, training.loop.seed)
+    figures |= judge_baselines(judged, used)
+    if chosen.n_groups is None:
+        figures = {k: v for k, v in figures.items() if "contact" in k}
+    figures |= {
+        "crystals": len(judged),
+        "crystals_trained": len(used),
+        "parameters": n_parameters(model.network),
+    }
+    figures |= {f"paper_{k}": v for k, v in chosen.paper}
+    figures |= {"split": _names(test), "trained_on": _names(train), "commit": current_commit()}
+    write_json(work / f"{experiment}.json", figures | maps_papers.describe(chosen, training))
+
+
+def truth_table(tables: Sequence[Path]) -> list[MapTruth]:
+    """True maps of all crystals of at most 12 atoms, with the tables' space groups."""
+    import pyarrow.parquet as pq
+
+    numbers: dict[str, int] = {}
+    for table in tables:
+        if "space_group" in pq.read_schema(table).names:
+            columns = pq.read_table(table, columns=["material_id", "space_group"]).to_pydict()
+            numbers |= dict(zip(columns["material_id"], columns["space_group"]))
+    known: list[KnownCrystal] = [r for r in read_structures(tables, JUDGED_ATOMS) if r.crystal.n_atoms > 1]
+    return true_maps(known, [numbers.get(r.material_id) for r in known])
+
+
+@main.command()
+@_tables("--train", "Structure tables that were learned from.")
+@_tables("--test", "Structure tables to judge on.")
+@_folder("--work", "Folder for everything unfinished.")
+@_folder("--output", "Folder of the model to judge; gets metrics.json.")
+@click.option(
+    "--symmetry", default="symmetry", show_default=True, help="Entry of the registry that predicts labels."
+)
+@click.option(
+    "--predictions", type=FILE, help="Labels predicted before, by material id, to judge with instead."
+)
+def evaluate(
+    train: tuple[Path, ...],
+    test: tuple[Path, ...],
+    work: Path,
+    output: Path,
+    symmetry: str,
+    predictions: Path | None,
+) -> None:
+    """Judge the default network: from the content of the cell alone, and with label and cell given."""
+    model = load_weights(output / WEIGHTS, output.name)
+    known, truths = truth_table(train), truth_table(test)
+    seen = {t.formula for t in known}
+    truths = [t for t in truths if t.formula not in seen]
+    if predictions is None:
+        predictions = work / "symmetry.jsonl"
+        _predict_symmetry(truths, predictions, symmetry)
+    labels = {p.id: p for p in read_records(predictions, SymmetryPrediction)}
+    library = encoded_tables(train, work)
+    rows = RowOrders(library, known)
+    figures: dict = judge_default(model, truths, labels, rows)
+    targets = build_targets([r for r in encoded_tables(test, work) if r.n_atoms <= JUDGED_ATOMS], library, 4)
+    figures |= judge_label_given(model, targets, {t.material_id: t for t in truths})
+    figures |= judge_baselines(truths, known)
+    figures |= {
+        "crystals": len(truths),
+        "parameters": n_parameters(model.network),
+        "spread_scale": model.spread_scale,
+        "symmetry_weights": read_header(predictions).get("weights", "unknown")[:16],
+    }
+    figures |= {"split": _names(test), "trained_on": _names(train), "commit": current_commit()}
+    write_json(output / "metrics.json", figures)
+
+
+def _predict_symmetry(truths: Sequence[MapTruth], path: Path, name: str) -> None:
+    """Write the labels of each crystal's content, by the shipped symmetry model, unless the file has them already."""
+    from mapcsp.provenance import file_sha256
+    from mapcsp.symmetry.model import WEIGHTS_FILE, load_model
+    from mapcsp.symmetry.predict import predict_symmetry
+    from mapcsp.training.maps_truth import content_entry
+
+    registry = yaml.safe_load(resource_path("models/registry.yaml").read_text(encoding="utf-8"))
+    folder = resource_path(f"models/{registry.get(name, {}).get('folder', name)}")
+    key = file_sha256(folder / WEIGHTS_FILE)
+    if not path.exists() or read_header(path).get("weights") != key:
+        model, settings = load_model(folder), SymmetrySettings(n_labels=10)
+        found = (
+            predict_symmetry(content_entry(t), settings, model)
+            for t in tqdm(truths, desc="symmetry", mininterval=10)
+        )
+        write_records(path, SymmetryPrediction, found, weights=key)
+
+
+@main.command()
+@_folder("--model", "Folder of the model; gets card.md.")
+@click.option(
+    "--results",
+    type=FOLDER,
+    help="Folder with figures of the papers' experiments.",
+)
+@click.option("--main-experiment", help="Experiment whose figures become the model's metrics.json.")
+def card(model: Path, results: Path | None, main_experiment: str | None) -> None:
+    """Write a model's card (and a paper network's metrics.json) from figures; nothing in it is typed by hand."""
+    tables = {} if results is None else {p.stem: read_json(p) for p in sorted(results.glob("*.json"))}
+    if main_experiment is not None:
+        write_json(model / "metrics.json", tables[main_experiment])
+    write_card(model, tables)
+
+
+def _names(tables: Sequence[Path]) -> list[str]:
+    return [t.stem for t in tables]
+
+
+def current_commit() -> str:
+    """Commit of the repository that is checked out, with `+` if the code differs from it; `none` outside a repository."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False
+        )
+
+    head = git("rev-parse", "--short=12", "HEAD")
+    if head.returncode != 0:
+        return "none"
+    changed = git("status", "--porcelain", "--", str(here.parent)).stdout.strip()
+    return head.stdout.strip() + ("+" if changed else "")
+
+
+def run() -> None:
+    """Run a command; a user's mistake or the end of the time given ends with one line and status 2."""
+    try:
+        main()
+    except UserError as error:
+        click.echo(f"mapcsp: error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()
