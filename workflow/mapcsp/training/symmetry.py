@@ -188,6 +188,7 @@ def train_symmetry(
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         first, best, best_state = int(state["epoch"]), state["best"], state["best_network"]
+        torch.set_rng_state(state["rng"])
         for _ in range(first):
             _batches(classes, settings.batch, generator)
     for epoch in range(first, settings.epochs):
@@ -222,6 +223,7 @@ def train_symmetry(
                     "epoch": epoch + 1,
                     "best": best,
                     "best_network": best_state,
+                    "rng": torch.get_rng_state(),
                 },
                 temporary,
             )

@@ -134,7 +134,7 @@ def train_cells(
     generator = np.random.default_rng(settings.seed)
     steps = sum(-(-len(p.label) // settings.batch) for p in trained) * settings.epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=steps + 1, pct_start=0.1
+        optimiser, settings.learning_rate, total_steps=max(steps + 1, 20), pct_start=0.1
     )
     best, best_state = np.inf, cells.state_dict()
     curve.unlink(missing_ok=True)
