@@ -28,7 +28,9 @@ def from_structure(structure: Structure) -> Crystal:
     Raises ValueError for a structure with partial occupancies.
     """
     if not structure.is_ordered:
-        raise ValueError(f"{structure.composition.formula} has partial occupancies; only ordered crystals are supported")
+        raise ValueError(
+            f"{structure.composition.formula} has partial occupancies; only ordered crystals are supported"
+        )
     species = tuple(site.specie.symbol for site in structure)
     return Crystal(np.array(structure.lattice.matrix), species, wrap(np.array(structure.frac_coords)))
 
@@ -61,7 +63,10 @@ def reduce_lattice(lattice_ang: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 if i == j:
                     continue
                 step = int(np.rint(reduced[i] @ reduced[j] / (reduced[j] @ reduced[j])))
-                if step and np.linalg.norm(reduced[i] - step * reduced[j]) < np.linalg.norm(reduced[i]) - 1e-10:
+                if (
+                    step
+                    and np.linalg.norm(reduced[i] - step * reduced[j]) < np.linalg.norm(reduced[i]) - 1e-10
+                ):
                     reduced[i] -= step * reduced[j]
                     transform[i] -= step * transform[j]
                     changed = True

@@ -99,7 +99,9 @@ def derive_seed(*parts: Any) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little") & 0x7FFFFFFF
 
 
-def versions(packages: Sequence[str] = ("numpy", "torch", "pymatgen", "deap", "moyopy", "snakemake")) -> dict[str, str]:
+def versions(
+    packages: Sequence[str] = ("numpy", "torch", "pymatgen", "deap", "moyopy", "snakemake"),
+) -> dict[str, str]:
     """Installed versions of mapcsp and of the packages that decide its numbers."""
     from importlib.metadata import version
 

@@ -184,9 +184,13 @@ def _header(path: Path, lines: list[str], kind: str | None) -> dict[str, Any]:
         header = json.loads(lines[0])
         found = header["kind"], header["schema"]
     except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{path} line 1 is not a record header, so the file is corrupt; {_REBUILD}") from None
+        raise StoreError(
+            f"{path} line 1 is not a record header, so the file is corrupt; {_REBUILD}"
+        ) from None
     if kind is not None and found != (kind, SCHEMA_VERSION):
-        raise StoreError(f"{path} holds {found[0]} of schema {found[1]}, expected {kind} of {SCHEMA_VERSION}; {_REBUILD}")
+        raise StoreError(
+            f"{path} holds {found[0]} of schema {found[1]}, expected {kind} of {SCHEMA_VERSION}; {_REBUILD}"
+        )
     return header
 
 
@@ -273,10 +277,23 @@ def write_maps(path: Path, maps: FormulaMaps, **provenance: str) -> None:
         place = len(stacks[f"{n}/{_MAP_FIELDS[0]}"])
         for name in _MAP_FIELDS:
             stacks[f"{n}/{name}"].append(getattr(predicted, name).astype(np.float32))
-        entry = {"z": predicted.z, "label": predicted.label_key, "species": list(predicted.species), "place": place}
+        entry = {
+            "z": predicted.z,
+            "label": predicted.label_key,
+            "species": list(predicted.species),
+            "place": place,
+        }
         entries.append(entry)
-    header = {"kind": "FormulaMaps", "schema": SCHEMA_VERSION, "id": maps.id, "model": maps.model, "maps": entries}
-    tensors = {name: np.stack(arrays) for name, arrays in stacks.items()} or {"empty": np.zeros(0, np.float32)}
+    header = {
+        "kind": "FormulaMaps",
+        "schema": SCHEMA_VERSION,
+        "id": maps.id,
+        "model": maps.model,
+        "maps": entries,
+    }
+    tensors = {name: np.stack(arrays) for name, arrays in stacks.items()} or {
+        "empty": np.zeros(0, np.float32)
+    }
     # One metadata key only: safetensors writes several in an order that changes from process to process.
     write_tensors(path, tensors, {"header": json.dumps({**header, **provenance}, sort_keys=True)})
 

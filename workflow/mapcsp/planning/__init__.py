@@ -1,0 +1,1 @@
+"""Plan: cuts predicted symmetry into genetic searches, and the searches into jobs."""

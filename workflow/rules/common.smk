@@ -1,0 +1,103 @@
+# Everything that rules share: the config, the interpreter, paths of the repository, and the tables of the plan.
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(os.path.abspath(str(workflow.current_basedir))).parent.parent
+sys.path.insert(0, str(REPOSITORY / "workflow"))
+
+from mapcsp.errors import UserError
+from mapcsp.provenance import code_id, imported_modules
+from mapcsp.settings import parse_settings
+
+# The command `mapcsp` of the rules: the package beside this Snakefile, whatever is installed, run by the interpreter
+# that runs Snakemake (activating its environment is not needed), or by that of the job's own conda environment.
+CONDA = any(
+    str(method).lower().endswith("conda") for method in workflow.deployment_settings.deployment_method
+)
+PYTHON = "python" if CONDA else shlex.quote(sys.executable)
+ENVIRONMENT = shlex.join(["env", f"PYTHONPATH={REPOSITORY / 'workflow'}", "PYTHONSAFEPATH=1"])
+# Snakemake formats the prefix once more, hence the doubled braces.
+shell.prefix(" ".join(["mapcsp() {{", ENVIRONMENT, PYTHON, "-m mapcsp", '"$@"; }}; ']))
+
+
+configfile: str(REPOSITORY / "config" / "config.yaml")
+
+
+def stop_on_user_error(function, *arguments):
+    """Call a function; end Snakemake with one line and status 2 if it raises a UserError."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        print(f"mapcsp: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def find_formulas(name):
+    """The formula list: in the run's folder, else where snakemake was called, else in the repository."""
+    if os.path.isabs(name) or os.path.exists(name):
+        found = name
+    else:
+        places = [Path(folder) / name for folder in (os.environ.get("PWD", "."), REPOSITORY)]
+        found = next((str(place) for place in places if place.exists()), name)
+    # A job on another node only repeats its own command, and may see other folders.
+    if not os.path.isfile(found) and workflow.is_main_process:
+        raise UserError(
+            f"config: formulas: {name} is not a file in {os.getcwd()}, nor where snakemake was called, nor in "
+            f"{REPOSITORY}; give its path with --config formulas=PATH"
+        )
+    return found
+
+
+def stage_code(*modules):
+    """Hash of the modules that a stage runs, with all they import: an edit reruns the stage and what follows."""
+    return code_id(*imported_modules(*modules))
+
+
+def model_files(name):
+    """Files of a trained model that decide its output: not its card, metrics and curves."""
+    registry_file = REPOSITORY / "resources" / "models" / "registry.yaml"
+    registry = yaml.safe_load(registry_file.read_text(encoding="utf-8")) if registry_file.exists() else {}
+    folder = registry_file.parent / registry.get(name, {}).get("folder", name)
+    files = sorted(map(str, folder.glob("*.safetensors"))) or sorted(
+        map(str, folder.glob("coefficients.json"))
+    )
+    if not files:
+        raise UserError(f"config: model {name} has no weights in {folder}; choose one of {registry_file}")
+    return files
+
+
+def tables(*names):
+    """Shipped tables that a stage reads."""
+    return [str(REPOSITORY / "resources" / "tables" / name) for name in names]
+
+
+SETTINGS = stop_on_user_error(parse_settings, dict(config))
+FORMULAS = stop_on_user_error(find_formulas, SETTINGS.formulas)
+SECTIONS = {
+    name: value for name, value in SETTINGS.model_dump(mode="json").items() if isinstance(value, dict)
+}
+SECTIONS["run"] = {"seed": SETTINGS.seed}
+
+CRYSTAL_TABLES = tables("element_features.csv", "normalisers.json", "wyckoff.json")
+
+_plan_tables = {}
+
+
+def plan_table(name):
+    """A table of the plan stage, `buckets` or `chunks`; before the plan is there, Snakemake comes back for it."""
+    path = Path(checkpoints.plan.get().output.folder) / f"{name}.json"
+    stamp = path.stat().st_mtime_ns, path.stat().st_size
+    if _plan_tables.get(name, (None,))[0] != stamp:
+        _plan_tables[name] = stamp, json.loads(path.read_text(encoding="utf-8"))
+    return _plan_tables[name][1]
+
+
+wildcard_constraints:
+    section="|".join(SECTIONS),
+    bucket="[0-9a-f]{2}/[^/]+",
+    chunk="[0-9a-f]{2}/[^/]+",

@@ -1,0 +1,26 @@
+# Reads the formula list: one file for each accepted formula, a reason for each rejected row.
+
+
+localrules:
+    intake,
+
+
+checkpoint intake:
+    input:
+        formulas=FORMULAS,
+        settings="results/settings/intake.json",
+        tables=CRYSTAL_TABLES,
+    output:
+        folder=directory("results/intake"),
+        manifest="results/manifests/intake.json",
+    log:
+        "results/logs/intake.log",
+    conda:
+        "../../envs/crystals.yaml"
+    params:
+        code=stage_code("formulas/intake"),
+    message:
+        "Intake: reading {input.formulas}"
+    shell:
+        "mapcsp intake --formulas {input.formulas:q} --settings {input.settings:q}"
+        " --output {output.folder:q} --manifest {output.manifest:q} > {log:q} 2>&1"

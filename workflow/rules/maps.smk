@@ -1,0 +1,32 @@
+# Predicts distance and contact maps for the labels of each formula.
+
+
+checkpoint maps:
+    input:
+        intake=lambda wildcards: checkpoints.intake.get().output.manifest,
+        features=lambda wildcards: checkpoints.features.get().output.manifest,
+        symmetry=lambda wildcards: checkpoints.symmetry.get().output.manifest,
+        settings="results/settings/maps.json",
+        tables=CRYSTAL_TABLES,
+        model=stop_on_user_error(model_files, SETTINGS.maps.model),
+    output:
+        folder=directory("results/maps"),
+        manifest="results/manifests/maps.json",
+    log:
+        "results/logs/maps.log",
+    benchmark:
+        "results/benchmarks/maps.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        code=stage_code("maps/run"),
+    message:
+        "Maps of all formulas"
+    shell:
+        "mapcsp --threads {threads} maps --intake results/intake --features results/features"
+        " --symmetry results/symmetry --settings {input.settings:q} --output {output.folder:q} --manifest {output.manifest:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,27 @@
+# One HTML page with the ranking, its structures and where they came from.
+
+
+rule report:
+    input:
+        ranking="results/ranking/ranking.csv",
+        outcomes="results/ranking/outcomes.jsonl",
+        candidates="results/ranking/candidates.jsonl",
+        intake=lambda wildcards: checkpoints.intake.get().output.manifest,
+        maps=lambda wildcards: checkpoints.maps.get().output.manifest,
+        settings=expand("results/settings/{section}.json", section=SECTIONS),
+    output:
+        "results/report/index.html",
+    log:
+        "results/logs/report.log",
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        code=stage_code("report/run"),
+    message:
+        "Report"
+    shell:
+        "mapcsp report --ranking results/ranking --intake results/intake --maps results/maps"
+        " --settings results/settings/report.json --output {output:q} > {log:q} 2>&1"
