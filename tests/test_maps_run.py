@@ -199,3 +199,13 @@ def test_the_benchmark_times_the_shipped_network_on_cells_of_twelve_atoms():
     assert {label_geometry(_label(rng).label).n_atoms for _ in range(8 * len(_TWELVE_ATOMS))} == {12}
     found = benchmark_maps(n_formulas=3)
     assert found.maps_formulas_per_s > found.maps_formulas_per_s_40_labels > 0
+
+
+def test_a_cell_of_one_atom_has_an_empty_map(tmp_path):
+    iron = label_prediction("229:Fe-a", [2.87, 2.87, 2.87, 90, 90, 90], [])
+    (found,) = predict_label_maps(refiner(), [iron], 8)
+    assert found.distance_ang.tolist() == [[0.0]] and found.contact_prob.tolist() == [[0.0]]
+    write_maps(tmp_path / "m.safetensors", FormulaMaps("fe", (found,), "toy"))
+    assert read_maps(tmp_path / "m.safetensors").maps[0].species == ("Fe",)
+    content = predict_content_map(paper_network("groups", 5), 1, ("Fe",))
+    assert content.distance_ang.tolist() == [[0.0]]

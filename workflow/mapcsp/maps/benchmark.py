@@ -54,7 +54,8 @@ def benchmark_maps(model_name: str = "maps", n_formulas: int = 200, seed: int = 
             rates.append(count / (time.process_time() - started))
     finally:
         torch.set_num_threads(threads)
-    return MapsBenchmark(*(round(r, 1) for r in rates), n_formulas, os.getloadavg()[0])
+    one, forty = (round(rate, 1) for rate in rates)
+    return MapsBenchmark(one, forty, n_formulas, os.getloadavg()[0])
 
 
 def _label(rng: np.random.Generator) -> LabelPrediction:

@@ -81,9 +81,8 @@ def train(
     """Train until config.epochs, from the folder's checkpoint if it has one of the same config.
 
     model: on its device; holds the final (averaged) weights afterwards. folder: gets `checkpoint.safetensors`
-    and `curve.csv`.
-    keep_going: asked after every step; False ends early, with a checkpoint (a time limit). Returns whether
-    training is complete.
+    and `curve.csv`. keep_going: asked after every step; False ends early, with a checkpoint (a time limit).
+    Returns whether training is complete.
     """
     run = _Run(model, config, folder)
     while run.epoch < config.epochs:

@@ -26,11 +26,11 @@ from mapcsp.training.maps_pairs import MapTarget
 class SampleConfig:
     """How doubtful the drawn inputs are.
 
-    p_no_seed: share without a seed. p_near: share of seeds among the nearest in chemistry. p_given: share with
-    the true cell.
-    p_seed_shape: share of the others that take the seed's shape. p_unknown_shape: share of the others without a seed that
-    take the plainest cell of their crystal system, as an enumerated label has it. volume_spread, shape_spread: ranges, of
-    ln V and of ln length ratios or radians; the error of a sample has the drawn spread, and the network is told it.
+    p_no_seed: share without a seed. p_near: share of seeds among the nearest in chemistry. p_given: share
+    with the true cell. p_seed_shape: share of the others that take the seed's shape. p_unknown_shape: share
+    of the others without a seed that take the plainest cell of their crystal system, as an enumerated label
+    has it. volume_spread, shape_spread: ranges, of ln V and of ln length ratios or radians; the error of a
+    sample has the drawn spread, and the network is told it.
     """
 
     p_no_seed: float = 0.12
