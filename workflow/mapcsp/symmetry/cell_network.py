@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mapcsp.symmetry.encoders import FormulaEncoder, LabelVectors
-from mapcsp.symmetry.memory import LabelMemory
+from mapcsp.symmetry.encoders import FormulaEncoder
 
 N_SHAPE = 5
 """Cell shape: ln(b/a), ln(c/a), cos alpha, cos beta, cos gamma."""
@@ -16,14 +15,12 @@ N_SHAPE = 5
 
 @dataclass(frozen=True)
 class CellShape:
-    """Sizes of the network; those of its encoder and vectors are the label network's, whose weights it starts from."""
+    """Sizes of the network. width: also of the label network, whose encoder it starts from and whose vectors it reads."""
 
     width: int = 128
-    label_width: int = 128
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
-    table_dropout: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +40,13 @@ class PredictedCells:
 class CellNetwork(nn.Module):
     """Corrects the examples' mean cell, and says how sure it is."""
 
-    def __init__(self, memory: LabelMemory, shape: CellShape) -> None:
+    def __init__(self, shape: CellShape) -> None:
         super().__init__()
         width = shape.width
         self.encode = FormulaEncoder(width, shape.layers, shape.heads, shape.dropout)
-        self.vectors = LabelVectors(memory, shape.label_width, shape.table_dropout)
-        self.slot = nn.Linear(width, shape.label_width)
+        self.slot = nn.Linear(width, width)
         self.correct = nn.Sequential(
-            nn.Linear(width + 2 * shape.label_width + 1 + N_SHAPE, 2 * width),
+            nn.Linear(3 * width + 1 + N_SHAPE, 2 * width),
             nn.GELU(),
             nn.Dropout(shape.dropout),
             nn.Linear(2 * width, width),
@@ -67,18 +63,18 @@ class CellNetwork(nn.Module):
         self,
         numbers: torch.Tensor,
         amounts: torch.Tensor,
-        role: torch.Tensor,
-        label: torch.Tensor,
+        roles: torch.Tensor,
+        labels: torch.Tensor,
         prior: torch.Tensor,
     ) -> PredictedCells:
         """Predict the cells of pairs of one stoichiometry.
 
-        numbers: (p, s), atomic numbers. amounts: (s,). role: (p, s), global role of each slot. label: (p,).
+        numbers: (p, s), atomic numbers. amounts: (s,). roles: (p, s, w), labels: (p, w): the label network's vectors.
         prior: (p, 1 + N_SHAPE), mean of ln(volume ratio) and of the shape over alike examples.
         """
         context, slots = self.encode(numbers, amounts)
-        placed = (self.slot(slots) * self.vectors.roles(role)).mean(1)
-        out = self.correct(torch.cat([context, placed, self.vectors.labels(label), prior], -1))
+        placed = (self.slot(slots) * roles).mean(1)
+        out = self.correct(torch.cat([context, placed, labels, prior], -1))
         return PredictedCells(
             log_volume=out[:, 0] + prior[:, 0],
             shape=out[:, 2 : 2 + N_SHAPE] + prior[:, 1:],

@@ -96,8 +96,8 @@ def predict_known_labels(
         cells = model.cells(
             torch.as_tensor(slots.numbers).expand(len(order), -1),
             torch.tensor(slots.amounts, dtype=torch.float32),
-            known.tensors.role[chosen],
-            known.tensors.label[chosen],
+            model.network.vectors.roles(known.tensors.role[chosen]),
+            model.network.vectors.labels(known.tensors.label[chosen]),
             prior,
         )
     corrections = [

@@ -52,7 +52,7 @@ def load_model(folder: Path) -> SymmetryModel:
         raise UserError(
             f"{path} is missing; restore it with `git checkout resources` or run `snakemake train_symmetry`"
         )
-    network, cells = SymmetryNetwork(memory, NetworkShape()), CellNetwork(memory, CellShape())
+    network, cells = SymmetryNetwork(memory, NetworkShape()), CellNetwork(CellShape())
     weights = {k: v.float() for k, v in load_file(str(path)).items()}
     try:
         for prefix, module in (("labels.", network), ("cells.", cells)):
