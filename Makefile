@@ -8,12 +8,14 @@ POTENTIAL := resources/potentials/m3gnet.safetensors
 SOURCES := workflow/mapcsp tests
 RULES := Snakefile workflow/Snakefile.training workflow/rules
 
-.PHONY: help run test test-fast slurm-test train check format docs constraints clean distclean
+.PHONY: help run test test-fast bench benchmark slurm-test train check format docs constraints clean distclean
 
 help:
 	@echo "make run        predict the structures of config/formulas.csv (results in results/)"
 	@echo "make test       all tests that need no cluster and no extra data"
 	@echo "make test-fast  the same without those that start Snakemake"
+	@echo "make bench      how fast the stages are on this machine (results/bench.json)"
+	@echo "make benchmark  predict known crystals of training.data and judge the answers"
 	@echo "make check      style, types, workflow lint, generated files"
 	@echo "make format     rewrite Python and rules in the house format"
 	@echo "make docs       write config/config.yaml, config/README.md and workflow/schemas from the settings"
@@ -48,6 +50,14 @@ slurm-test: $(READY)
 
 train: $(READY)
 	$(BIN)/snakemake --snakefile workflow/Snakefile.training --cores all train_symmetry train_maps
+
+bench: $(READY) $(POTENTIAL)
+	$(BIN)/mapcsp bench --output results/bench.json
+	cat results/bench.json
+
+benchmark: $(READY) $(POTENTIAL)
+	$(BIN)/snakemake --snakefile workflow/Snakefile.training --cores all benchmark
+	cat results/benchmark/table.md
 
 check: $(READY)
 	$(BIN)/ruff check $(SOURCES)

@@ -316,6 +316,15 @@ def benchmark(
 
 
 @cli.command()
+@_output(FILE)
+def bench(output: Path) -> None:
+    """Measure how fast the stages are on this machine."""
+    from mapcsp.benchmark.speed import run_bench
+
+    run_bench(output)
+
+
+@cli.command()
 @click.option("--check", is_flag=True, help="Write nothing; fail if a file differs.")
 def settings_docs(check: bool) -> None:
     """Write config/config.yaml, config/README.md and workflow/schemas from the settings model."""
