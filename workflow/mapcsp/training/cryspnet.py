@@ -8,7 +8,7 @@ import numpy as np
 
 from mapcsp.cryspnet.conventional import BRAVAIS_LATTICES, free_parameters, free_values
 from mapcsp.cryspnet.features import CELL_FEATURE_NAMES, FEATURE_NAMES
-from mapcsp.cryspnet.networks import Ensemble, Perceptron
+from mapcsp.cryspnet.networks import CLIP, Ensemble, Perceptron
 from mapcsp.cryspnet.predict import bravais_name, cell_name, groups_name
 from mapcsp.provenance import derive_seed
 from mapcsp.training.cryspnet_data import DATA_SETS, Sample, classes_of, oversampled
@@ -93,7 +93,7 @@ def _train_cell(
 ) -> Ensemble:
     predictors = np.stack([s.predictors for s in samples])
     used, mean, scale = _inputs(predictors, WITH_CELL if with_z else COMPOSITION)
-    inputs = (predictors[:, used] - mean) / scale
+    inputs = np.clip((predictors[:, used] - mean) / scale, -CLIP, CLIP)
     logs = np.log([free_values(bravais, s.target.cell) for s in samples])
     target_mean, target_scale = logs.mean(0), np.maximum(logs.std(0), 1e-6)
     targets = (logs - target_mean) / target_scale

@@ -20,6 +20,7 @@ class CryspNetTraining:
     thousand crystals each are narrower, so that all weights fit into 10 MB.
     epochs: its code's cycle of 10. min_steps: small data sets go round more often than that: "trained until the validation
     error converged".
+    batch: the paper's; cell networks take a sixteenth of their crystals where that is less, at least least_batch.
     members_*: networks that vote. sample_share: each member sees this share of the crystals, drawn at random.
     """
 
@@ -29,6 +30,7 @@ class CryspNetTraining:
     layers: int = 4
     dropout: float = 0.1
     batch: int = 256
+    least_batch: int = 64
     lr: float = 1e-2
     weight_decay: float = 1e-2
     epochs: int = 10
@@ -36,7 +38,7 @@ class CryspNetTraining:
     min_steps: int = 300
     members_bravais: int = 5
     members_groups: int = 3
-    members_cell: int = 1
+    members_cell: int = 2
     sample_share: float = 0.9
     oversample_bravais: int = 400
     oversample_groups: int = 100
@@ -72,6 +74,7 @@ class TrainedPerceptron(nn.Module):
         scale: torch.Tensor | None = None
         shift: torch.Tensor | None = None
         for index, (linear, norm) in enumerate(zip(self.linears, self.norms)):
+            assert isinstance(linear, nn.Linear)
             weight = linear.weight.detach()
             bias = torch.zeros(len(weight)) if shift is None else weight @ shift
             weight = weight if scale is None else weight * scale
@@ -120,6 +123,10 @@ def train_perceptron(
     is_cell = problem.low is not None
     targets = torch.from_numpy(problem.targets.astype(np.float32 if is_cell else np.int64))
     batch = min(settings.batch, max(2, len(problem.order)))
+    if is_cell:
+        # Departure: 256 of few crystals is the whole set, and batch norm then carries over badly to others. On the training
+        # formulas kept back, Log-MSE fell from 3.2 to .46 for cI and from 1.01 to .84 for aP.
+        batch = min(batch, max(settings.least_batch, len(problem.order) // 16))
     n_batches = max(1, len(problem.order) // batch)
     epochs = max(epochs, -(-settings.min_steps // n_batches))
     network = TrainedPerceptron(inputs.shape[1], problem.outputs, hidden, settings)

@@ -1,7 +1,8 @@
 """Builds `resources/tables/magpie_elements.csv` from matminer's data; run once, with `pip install matminer==0.10.1`.
 
-matminer is no dependency: it needs pandas below 3, which the rest does not have, and takes ten times as long for the
-same numbers. `python -m mapcsp.training.cryspnet_table OUTPUT` in an environment of its own writes the table again.
+matminer is no dependency: it needs pandas below 3, which the rest does not have.
+`python -m mapcsp.training.cryspnet_table OUTPUT`
+in an environment of its own writes the table again.
 """
 
 from __future__ import annotations
