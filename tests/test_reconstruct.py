@@ -74,6 +74,12 @@ def test_the_best_seed_is_always_a_candidate_unchanged() -> None:
     assert prototype.prototype_count == 12
 
 
+def test_under_a_map_the_searchs_best_comes_before_the_best_seed() -> None:
+    result = reconstruct_task(known_task(RUTILE, with_seed=True), FAST)
+    assert [c.origin for c in result.candidates[:2]] == ["search", "prototype"]
+    assert result.candidates[0].fitness.total > result.candidates[1].fitness.total
+
+
 def test_seeds_alone_are_evaluated_without_any_search() -> None:
     result = reconstruct_task(known_task(RUTILE, with_seed=True), replace_settings(max_evaluations=0))
     assert [c.origin for c in result.candidates] == ["prototype"]

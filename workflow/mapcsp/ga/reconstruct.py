@@ -139,9 +139,10 @@ def _distinct(
 ) -> list[Found]:
     """The candidates of one label without duplicates, at most `limit` and the best known geometry.
 
-    Under a predicted map the search's best comes first: on 102 crystals of mp_val with the right label its volume is off
-    by 3.5 % (mean) where the best known geometry's is by 4.8 %, and it matches 95 % where that matches 93 %. Without a
-    map's likelihood the best known geometry comes first. It is always kept, also as a near twin of the search's best.
+    Under a predicted map the search's best comes first: on 102 crystals of mp_val with the right label (weight_prior
+    0.01) its volume is off by 3.4 % (mean) and its coordinates by 0.019 (median, matcher's units), where the best known
+    geometry's are by 4.8 % and 0.024. Without a map's likelihood the best known geometry comes first. It is always
+    kept, also as a near twin of the search's best.
     """
     found = [*known, *searched]
     if not found:
