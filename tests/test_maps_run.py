@@ -8,7 +8,6 @@ from known_maps import label_prediction
 from mapcsp.elements import element_features
 from mapcsp.errors import StoreError, UserError
 from mapcsp.maps import models
-from mapcsp.maps.files import maps_path, read_maps, write_maps
 from mapcsp.maps.labels import DistanceGroups
 from mapcsp.maps.models import MapModel, load_model, load_weights, save_model
 from mapcsp.maps.predict import predict_content_map, predict_label_maps
@@ -16,7 +15,7 @@ from mapcsp.maps.refiner import MapRefiner, RefinerConfig
 from mapcsp.maps.resnet import ResidualNetwork, ResnetConfig
 from mapcsp.maps.run import predict_from_features, run_maps
 from mapcsp.records import FormulaMaps, PredictedMap, SymmetryPrediction
-from mapcsp.store import shard, write_json, write_records, write_tensors
+from mapcsp.store import read_maps, shard, write_json, write_maps, write_records, write_tensors
 from mapcsp.symmetry.geometry import label_geometry
 
 HALF_PRECISION_ANG = 0.02
@@ -77,7 +76,7 @@ def run(folder: Path, output: str) -> Path:
     run_maps(
         folder / "intake", folder / "features", folder / "symmetry", folder / "maps.json", folder / output
     )
-    return maps_path(folder / output, "zns")
+    return folder / output / shard("zns") / "zns.safetensors"
 
 
 def test_each_label_gets_a_map_with_the_rows_of_its_geometry(intake, registered):

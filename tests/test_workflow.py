@@ -177,7 +177,7 @@ def test_a_default_stated_is_no_change(finished):
         ("report/run.py", {"report": 1}),
         ("ranking/run.py", {"rank": 1, "report": 1}),
         ("relax/fire.py", {"relax": 2, "rank": 1, "report": 1}),
-        ("ga/pool.py", None),
+        ("ga/pool.py", {"pool": 2, "relax": 2, "rank": 1, "report": 1}),
         ("ga/search.py", None),
         ("settings.py", {}),
         ("cli.py", {}),

@@ -6,7 +6,8 @@ from __future__ import annotations
 # what a label's second candidate costs against its first, in nats, and each further one.
 SECOND_CANDIDATE_COST = 3.0
 FURTHER_CANDIDATE_COST = 1.2
-# What one unit of fitness is worth: with 0.3 the true crystal is among 20 for 0.90-0.91 of them, with 0 for 0.89.
+# What one unit of fitness is worth: on 150 such formulas the true crystal is first for 0.607 and among 20 for 0.860 with
+# 0.3; for 0.600 and 0.847 with 0.
 FITNESS_VALUE = 0.3
 
 

@@ -11,13 +11,12 @@ import torch
 from tqdm import tqdm
 
 from mapcsp.errors import StoreError
-from mapcsp.maps.files import maps_path, write_maps
 from mapcsp.maps.models import MapModel, load_model
 from mapcsp.maps.predict import predict_content_map, predict_label_maps
 from mapcsp.provenance import value_hash
 from mapcsp.records import FormulaMaps, LabelPrediction, PredictedMap, SymmetryPrediction
 from mapcsp.settings import MapsSettings, read_section
-from mapcsp.store import read_json, read_record, read_tensors, shard
+from mapcsp.store import read_json, read_record, read_tensors, shard, write_maps
 
 
 def run_maps(
@@ -41,9 +40,8 @@ def run_maps(
             maps = predict_label_maps(model, prediction.labels, settings.batch_size)
         else:
             maps = predict_from_features(model, features_dir / f"{place}.safetensors", prediction.labels)
-        write_maps(
-            maps_path(output_dir, identifier), FormulaMaps(identifier, tuple(maps), model.name), **provenance
-        )
+        found = FormulaMaps(identifier, tuple(maps), model.name)
+        write_maps(output_dir / f"{place}.safetensors", found, **provenance)
 
 
 def predict_from_features(
