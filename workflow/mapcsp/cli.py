@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -286,13 +286,18 @@ def train_symmetry(tables: tuple[Path, ...], validation: Path, work: Path, outpu
 @click.argument("tables", nargs=-1, required=True, type=FILE)
 @_input("work", FOLDER, "Folder for encoded tables and relaxed pools.")
 @click.option("--count", default=160, show_default=True, help="Formulas to fit on.")
+@click.option(
+    "--terms", default="two", show_default=True, type=click.Choice(["two", "all"]), help="Features to fit."
+)
 @_output(FOLDER)
-def train_ranker(tables: tuple[Path, ...], work: Path, count: int, output: Path) -> None:
+def train_ranker(
+    tables: tuple[Path, ...], work: Path, count: int, terms: Literal["two", "all"], output: Path
+) -> None:
     """Fit the ranking on formulas that no network was trained on (hours; a killed run goes on)."""
     from mapcsp.settings import Settings
     from mapcsp.training.ranker import run_train_ranker
 
-    run_train_ranker(tables, work, output, count, Settings())
+    run_train_ranker(tables, work, output, count, Settings(), terms)
 
 
 @cli.command()
