@@ -1,4 +1,4 @@
-# Trains and judges CRYSPNet, the reference for symmetry: `snakemake train_cryspnet`. Not part of a prediction.
+# Trains and judges CRYSPNet, the reference for symmetry (target `train_cryspnet` of workflow/Snakefile.training).
 
 CRYSPNET_MODEL = REPOSITORY / "resources" / "models" / "cryspnet"
 CRYSPNET_TABLES = [f"{SETTINGS.training.data}/{name}" for name in SETTINGS.training.tables]

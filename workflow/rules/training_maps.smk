@@ -1,6 +1,6 @@
-# Trains and judges the map networks: `snakemake train_maps` (default network and the papers' main two),
-# `snakemake train_maps_table` (every experiment of the papers). Not part of a prediction. A killed training goes on
-# from its checkpoint in results/training.
+# Trains and judges the map networks: targets of workflow/Snakefile.training, `train_maps` (default network and the papers'
+# main two) and `train_maps_table` (every experiment of the papers). A killed training goes on from its checkpoint in
+# results/training.
 
 MAPS_MODELS = REPOSITORY / "resources" / "models"
 MAPS_WORK = "results/training/maps"

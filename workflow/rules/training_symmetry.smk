@@ -1,4 +1,4 @@
-# Trains and evaluates the shipped symmetry model: `snakemake train_symmetry`. Not part of a prediction.
+# Trains and evaluates the shipped symmetry model (target `train_symmetry` of workflow/Snakefile.training).
 
 
 rule train_symmetry:

@@ -11,6 +11,7 @@ import torch
 
 from mapcsp.ga.bench import bench_search
 from mapcsp.maps.benchmark import benchmark_maps
+from mapcsp.planning.benchmark import benchmark_dag
 from mapcsp.records import FormulaEntry
 from mapcsp.relax.benchmark import benchmark_relax
 from mapcsp.resources import resource_path
@@ -48,6 +49,7 @@ def run_bench(output: Path) -> None:
         "ga_evaluations_per_s": round(search.evaluations_per_s),
         "ga_100k_s": round(search.search_100k_s, 2),
         "ga_ratio_to_plain_deap": round(search.evaluations_per_s / search.plain_deap_evaluations_per_s, 1),
+        "dag_10k_jobs_s": round(benchmark_dag().wall_s, 1),
         "symmetry_formulas_per_s": round(symmetry_formulas_per_s(), 1),
         **{k: v for k, v in asdict(maps).items() if k not in ("load", "cores")},
         **{k: v for k, v in asdict(relax).items() if k not in ("load", "cores")},

@@ -49,9 +49,7 @@ def load_model(folder: Path) -> SymmetryModel:
     memory = read_memory(folder / MEMORY_FILE)
     path = folder / WEIGHTS_FILE
     if not path.exists():
-        raise UserError(
-            f"{path} is missing; restore it with `git checkout resources` or run `snakemake train_symmetry`"
-        )
+        raise UserError(f"{path} is missing; restore it with `git checkout resources` or run `make train`")
     network, cells = SymmetryNetwork(memory, NetworkShape()), CellNetwork(CellShape())
     weights = {k: v.float() for k, v in load_file(str(path)).items()}
     try:

@@ -197,5 +197,6 @@ def _tail(training: Figures) -> str:
 
 {tables}
 
-`snakemake train_cryspnet` (rule in `workflow/rules/training_cryspnet.smk`); settings: {settings}.
+`snakemake --snakefile workflow/Snakefile.training train_cryspnet`;
+settings: {settings}.
 """

@@ -78,7 +78,8 @@ def write_card(folder: Path, experiments: Mapping[str, Mapping[str, Any]]) -> No
     learned = f"trained on {', '.join(metrics['trained_on'])}"
     parts = [
         f"# {title}",
-        "Written by `snakemake train_maps` from metrics.json and curve.csv; edits are lost.",
+        "Written by `snakemake --snakefile workflow/Snakefile.training train_maps` from metrics.json and curve.csv;"
+        " edits are lost.",
         text,
         f"Parameters: {metrics['parameters']}. Judged on {judged}, {learned}; commit {metrics['commit']}.",
         "## Figures",

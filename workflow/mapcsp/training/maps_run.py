@@ -1,5 +1,5 @@
 """Commands that train and judge the map networks: `python -m mapcsp.training.maps_run COMMAND`, called by
-`snakemake train_maps`.
+`snakemake --snakefile workflow/Snakefile.training train_maps`.
 
 Everything unfinished lies in the work folder, so that the same command after a kill goes on where it stopped.
 """

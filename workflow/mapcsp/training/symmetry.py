@@ -1,4 +1,4 @@
-"""Trains the symmetry network on a memory of known crystals: `snakemake train_symmetry`.
+"""Trains the symmetry network on a memory of known crystals (`make train`).
 
 A formula's own crystals are hidden from it while it is trained, as they will be at prediction, so that examples and
 network learn to share the work.
