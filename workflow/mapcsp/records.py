@@ -113,7 +113,8 @@ class LabelPrediction:
     log_prob: natural log of P(label, z | formula), comparable across the z and labels of one formula.
     source: `trained` (the label occurs in the training crystals) or `enumerated` (from Wyckoff positions).
     cell: (6,), predicted conventional cell, a, b, c in Å and angles in degrees, exact for the crystal system.
-    log_volume_spread: standard deviation of ln(volume); shape_spread: of ln(length ratios) and of angles in radians.
+    log_volume_spread: expected absolute deviation of ln(volume); shape_spread: mean of those of ln(b/a), ln(c/a) and the
+    cosines of the angles.
     seeds: known geometries, most likely first; empty where the label has none.
     """
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from mapcsp.records import FormulaEntry, LabelPrediction, SeedGeometry
+from mapcsp.records import LabelPrediction, SeedGeometry
 from mapcsp.settings import SymmetrySettings
 from mapcsp.symmetry.candidates import CandidateClass, Stoichiometry, candidate_class
 from mapcsp.symmetry.cells import cell_from_shape, cell_shape, impose_crystal_system, scale_to_volume
@@ -61,7 +61,6 @@ class CellCorrection:
 
 
 def predict_known_labels(
-    entry: FormulaEntry,
     slots: Stoichiometry,
     settings: SymmetrySettings,
     model: SymmetryModel,

@@ -1,7 +1,7 @@
 """What the training crystals say about labels: which elements took which role, and the geometries they had.
 
-No crystal is kept: a geometry is the centre of a group of crystals with one label, at unit volume per atom and
-without elements.
+A geometry is the most central crystal of a group with one label, at unit volume per atom and without its elements. Most
+groups hold one crystal, whose coordinates and cell shape are then kept as they are; its elements are among the examples.
 """
 
 from __future__ import annotations
@@ -48,13 +48,6 @@ class LabelMemory:
     mode_spread: np.ndarray
     mode_start: np.ndarray
     element_volume_ang3: np.ndarray
-
-    @cached_property
-    def modes_of_label(self) -> dict[int, np.ndarray]:
-        """Indices of each label's geometries."""
-        order = np.argsort(self.mode_label, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(self.mode_label[order])) + 1)
-        return {int(self.mode_label[g[0]]): g for g in groups if len(g)}
 
     @cached_property
     def examples_of_label(self) -> dict[int, np.ndarray]:

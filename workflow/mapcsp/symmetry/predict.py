@@ -75,9 +75,7 @@ def predict_symmetry(
         if entry.space_group is not None:
             allowed &= known.groups == entry.space_group
         novelty = {z: _novelty(model, known, z) for z, _ in z_prob}
-        labels = predict_known_labels(
-            entry, slots, settings, model, known, scores, logits, allowed, z_prob, novelty
-        )
+        labels = predict_known_labels(slots, settings, model, known, scores, logits, allowed, z_prob, novelty)
     labels += _enumerated_labels(entry, model, labels, z_prob, novelty)
     if not labels:
         # Only a given space group can be without labels (P1 holds anything); its search becomes a record of that.

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from mapcsp.cryspnet.conventional import BravaisCell, bravais_cell
 from mapcsp.cryspnet.features import cell_features, composition_features
 from mapcsp.elements import is_metal
-from mapcsp.symmetry.wyckoff import space_group
 from mapcsp.training.encoded import EncodedKnown
 from mapcsp.training.geometries import volume_per_atom_ang3
 
@@ -109,8 +108,3 @@ def oversampled(labels: Sequence, at_least: int, at_most_times: int = 10) -> np.
 def classes_of(labels: Sequence, at_least: int = 1) -> list:
     """Classes with `at_least` members, sorted."""
     return sorted(label for label, count in Counter(labels).items() if count >= at_least)
-
-
-def centring_factor(number: int) -> int:
-    """Lattice points of the conventional cell of a space group (3 for rhombohedral groups in hexagonal axes)."""
-    return len(space_group(number).centring)

@@ -121,6 +121,7 @@ def write_symmetry_card(output: Path) -> None:
         for key, name, base, target in _CARD_ROWS
     ]
     tables = "\n".join(f"- `{name}`, sha256 {digest}" for name, digest in sorted(training["tables"].items()))
+    single = int((read_memory(output / MEMORY_FILE).mode_count == 1).sum())
     settings = ", ".join(f"{k} {v}" for k, v in sorted(training["settings"].items()))
     write_text(
         output / "card.md",
@@ -155,7 +156,8 @@ labels' vectors, loss and shared vectors of the cell network), so they are a lit
 ## Limits
 
 Trained on density-functional crystals at zero temperature with at most {MAX_ATOMS} atoms; disordered, molecular and
-larger crystals are outside. `memory.safetensors` holds for each known label the elements that took its roles and the
-centres of its geometries: statistics, not crystals. Weights are stored in half precision.
+larger crystals are outside. `memory.safetensors` holds for each known label the elements that took its roles and its
+geometries at unit volume: {single} of the {training["geometries"]} geometries come from a single
+crystal, whose coordinates they keep. Weights are stored in half precision.
 """,
     )
