@@ -58,6 +58,7 @@ rule judge_default_maps:
     output:
         metrics=MAPS_MODELS / "maps" / "metrics.json",
         card=MAPS_MODELS / "maps" / "card.md",
+        picture=report(MAPS_MODELS / "maps" / "curve.svg", category="Training"),
     log:
         "results/logs/judge_maps.log",
     resources:
@@ -85,7 +86,7 @@ rule train_shipped_paper_maps:
     message:
         "Training the network {wildcards.paper_model}"
     shell:
-        "{TRAIN_MAPS} paper --experiment {params.experiment} {MAPS_TRAIN_OPTIONS} --test {MAPS_TEST:q} --work {MAPS_WORK}/papers"
+        "{TRAIN_MAPS} paper --experiment {params.experiment:q} {MAPS_TRAIN_OPTIONS} --test {MAPS_TEST:q} --work {MAPS_WORK}/papers"
         " --output $(dirname {output.weights:q}) > {log:q} 2>&1"
 
 
@@ -102,7 +103,7 @@ rule train_paper_maps:
     message:
         "Training the papers' network: {wildcards.experiment}"
     shell:
-        "{TRAIN_MAPS} paper --experiment {wildcards.experiment} {MAPS_TRAIN_OPTIONS} --test {MAPS_TEST:q}"
+        "{TRAIN_MAPS} paper --experiment {wildcards.experiment:q} {MAPS_TRAIN_OPTIONS} --test {MAPS_TEST:q}"
         " --work {MAPS_WORK}/papers > {log:q} 2>&1"
 
 
@@ -112,10 +113,11 @@ rule card_of_paper_maps:
     output:
         metrics=MAPS_MODELS / "{paper_model}" / "metrics.json",
         card=MAPS_MODELS / "{paper_model}" / "card.md",
+        picture=report(MAPS_MODELS / "{paper_model}" / "curve.svg", category="Training"),
     log:
         "results/logs/card_{paper_model}.log",
     params:
         experiment=lambda wildcards: MAPS_SHIPPED[wildcards.paper_model],
     shell:
-        "{TRAIN_MAPS} card --model $(dirname {output.card:q}) --results {MAPS_WORK}/papers --main-experiment {params.experiment}"
+        "{TRAIN_MAPS} card --model $(dirname {output.card:q}) --results {MAPS_WORK}/papers --main-experiment {params.experiment:q}"
         " > {log:q} 2>&1"

@@ -10,6 +10,8 @@ rule train_symmetry:
         str(REPOSITORY / "resources/models/symmetry/memory.safetensors"),
         str(REPOSITORY / "resources/models/symmetry/metrics.json"),
         str(REPOSITORY / "resources/models/symmetry/card.md"),
+        report(str(REPOSITORY / "resources/models/symmetry/curve.svg"), category="Training"),
+        report(str(REPOSITORY / "resources/models/symmetry/curve_cells.svg"), category="Training"),
     log:
         "results/logs/train_symmetry.log",
     threads: 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mapcsp.store import read_csv, read_json, write_text
+from mapcsp.training.curves import draw_curve
 
 ABOUT = {
     "maps": (
@@ -71,7 +72,7 @@ _LINES = (
 
 
 def write_card(folder: Path, experiments: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write folder/card.md from folder/metrics.json, folder/curve.csv and the papers' experiments by name."""
+    """Write card.md and curve.svg to a model folder, from its metrics.json and curve.csv and the papers' experiments."""
     title, text = ABOUT.get(folder.name, (folder.name, "A map network."))
     metrics = read_json(folder / "metrics.json")
     judged = f"{metrics['crystals']} crystals of {', '.join(metrics['split'])} (at most 12 atoms)"
@@ -94,7 +95,9 @@ def write_card(folder: Path, experiments: Mapping[str, Mapping[str, Any]]) -> No
     if experiments:
         parts += ["## The papers' experiments", experiments_table(experiments)]
     if (folder / "curve.csv").exists():
-        parts += ["## Loss curve", _curve_table(read_csv(folder / "curve.csv"))]
+        draw_curve(folder / "curve.csv", folder / "curve.svg")
+        picture = "![Losses and figures of the held-out crystals by epoch](curve.svg)"
+        parts += ["## Loss curve", picture, _curve_table(read_csv(folder / "curve.csv"))]
     figures = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
     parts += ["## Data", DATA, "## All figures", _key_table(figures)]
     write_text(folder / "card.md", "\n\n".join(parts) + "\n")
