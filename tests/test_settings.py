@@ -40,7 +40,7 @@ def test_values_from_a_command_line_are_text_and_become_numbers():
         ),
         (
             {"ranking": 5},
-            "config: ranking: Input should be a valid dictionary or instance of RankingSettings (got 5)",
+            "config: ranking: this is a section and needs settings of its own, such as {key: value}; see config/README.md",
         ),
     ],
 )

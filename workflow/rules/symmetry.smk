@@ -19,11 +19,11 @@ checkpoint symmetry:
     threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=for_list(60, 4),
     params:
         code=stage_code("symmetry/predict"),
     message:
         "Symmetry of all formulas"
     shell:
-        "mapcsp --threads {threads} symmetry --intake results/intake --settings {input.settings:q}"
+        "mapcsp --threads {threads} stage symmetry --intake results/intake --settings {input.settings:q}"
         " --output {output.folder:q} --manifest {output.manifest:q} > {log:q} 2>&1"

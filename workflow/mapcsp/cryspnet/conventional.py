@@ -158,6 +158,19 @@ def bravais_cell(number: int, cell: np.ndarray) -> BravaisCell:
     return BravaisCell(bravais, number, set_cell)
 
 
+def standard_cell(number: int, cell: np.ndarray) -> np.ndarray:
+    """A cell (6,) in the setting of `bravais_cell`, as the standard conventional cell of a space group of that lattice.
+
+    The inverse of `bravais_cell`, but for the order of axes that it leaves to convention and other meshes of one lattice.
+    """
+    a, b, c = (float(v) for v in cell[:3])
+    if bravais_lattice(number) == "hR":
+        a, c = hexagonal_from_rhombohedral(a, float(cell[3]))
+        return np.array([a, a, c, 90.0, 90.0, 120.0])
+    lengths = (c, a, b) if space_group(number).centring_symbol == "A" else (a, b, c)
+    return impose_crystal_system(np.array([*lengths, *cell[3:]]), number)
+
+
 def conventional_cell(crystal: Crystal, symprec_ang: float = 0.1) -> BravaisCell:
     """Conventional cell of a crystal given in any cell; raises ValueError if no symmetry is found."""
     found = standardise(crystal, symprec_ang)

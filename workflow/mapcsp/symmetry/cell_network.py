@@ -69,12 +69,13 @@ class CellNetwork(nn.Module):
     ) -> PredictedCells:
         """Predict the cells of pairs of one stoichiometry.
 
-        numbers: (p, s), atomic numbers. amounts: (s,). roles: (p, s, w), labels: (p, w): the label network's vectors.
+        numbers: (p, s), atomic numbers, or (1, s) where all pairs are of one formula. amounts: (s,).
+        roles: (p, s, w), labels: (p, w): the label network's vectors.
         prior: (p, 1 + N_SHAPE), mean of ln(volume ratio) and of the shape over alike examples.
         """
         context, slots = self.encode(numbers, amounts)
         placed = (self.slot(slots) * roles).mean(1)
-        out = self.correct(torch.cat([context, placed, labels, prior], -1))
+        out = self.correct(torch.cat([context.expand(len(labels), -1), placed, labels, prior], -1))
         return PredictedCells(
             log_volume=out[:, 0] + prior[:, 0],
             shape=out[:, 2 : 2 + N_SHAPE] + prior[:, 1:],

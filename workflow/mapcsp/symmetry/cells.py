@@ -52,6 +52,31 @@ def impose_crystal_system(cells: np.ndarray, number: int) -> np.ndarray:
     return exact
 
 
+def impose_crystal_systems(cells: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """`impose_crystal_system` for cells (p, 6) of different space groups, `numbers` (p,)."""
+    exact = np.array(cells, dtype=float)
+    tied, angles = _tied_and_angles()
+    fixed = angles[numbers]
+    exact[:, 3:] = np.where(np.isnan(fixed), exact[:, 3:], fixed)
+    for n_tied in (2, 3):
+        mine = tied[numbers] == n_tied
+        exact[mine, :n_tied] = np.exp(np.log(exact[mine, :n_tied]).mean(-1, keepdims=True))
+    return exact
+
+
+@cache
+def _tied_and_angles() -> tuple[np.ndarray, np.ndarray]:
+    """By space group: how many of the first lengths are equal, (231,), and fixed angles or NaN, (231, 3)."""
+    tied, angles = np.zeros(231, dtype=int), np.full((231, 3), np.nan)
+    for number in range(1, 231):
+        system = crystal_system(number)
+        tied[number] = _TIED_LENGTHS.get(system, (0,)).count(0)
+        for index in range(3):
+            if index + 3 not in free_cell_indices(number):
+                angles[number, index] = _ANGLES.get(system, (90.0, 90.0, 90.0))[index]
+    return tied, angles
+
+
 def lattice_from_cell(cells: np.ndarray) -> np.ndarray:
     """Lattice vectors of cells: (…, 6), Å and degrees, to (…, 3, 3), rows; a along x, b in the xy plane.
 

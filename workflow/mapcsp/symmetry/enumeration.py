@@ -15,6 +15,7 @@ import numpy as np
 from mapcsp.records import Label
 from mapcsp.symmetry.labels import canonical_label
 from mapcsp.symmetry.memory import LabelMemory
+from mapcsp.symmetry.placement import named, rank_names
 from mapcsp.symmetry.wyckoff import space_group
 
 # A beam this wide holds every assignment worth searching; more only adds improbable ones.
@@ -56,18 +57,39 @@ def enumerate_labels(
     counts: (element, atoms in the primitive cell). Returns (canonical label, natural log of the unnormalised prior),
     best first, at most `limit`; empty if the space group cannot hold the content.
     """
-    fixed = {p.letter for p in space_group(number).positions if p.n_free == 0}
+    elements, atoms = zip(*sorted(counts))
+    return [(named(p.label, elements), p.log_prior) for p in enumerate_patterns(atoms, number, prior, limit)]
+
+
+@dataclass(frozen=True, eq=False)
+class EnumeratedPattern:
+    """A label without a training crystal; elements are ranks (see `placement`). key: of the label. log_prior: natural."""
+
+    label: Label
+    key: str
+    log_prior: float
+
+
+@lru_cache(maxsize=50_000)
+def enumerate_patterns(
+    atoms: tuple[int, ...], number: int, prior: LetterPrior, limit: int
+) -> tuple[EnumeratedPattern, ...]:
+    """`enumerate_labels` for elements known by their alphabetical order alone; atoms: of each, in the primitive cell."""
+    counts = zip(rank_names(len(atoms)), atoms)
     beam: list[tuple[float, tuple[tuple[str, str], ...], frozenset[str]]] = [(0.0, (), frozenset())]
     # Elements with few atoms have fewer choices: they go first, so that the beam is not spent on hopeless starts.
     for element, count in sorted(counts, key=lambda p: (p[1], p[0])):
-        grown = []
-        for score, orbits, used in beam:
-            for letters, gain in _splits(count, number, _frozen(prior, number)):
-                taken = [w for w in letters if w in fixed]
-                if len(set(taken)) < len(taken) or used & set(taken):
-                    continue
-                grown.append((score + gain, orbits + tuple((element, w) for w in letters), used | set(taken)))
-        beam = heapq.nlargest(BEAM, grown, key=lambda g: (g[0], g[1]))
+        ways = [
+            (gain, tuple((element, w) for w in letters), taken)
+            for letters, gain, taken in _splits(count, number, prior)
+        ]
+        grown = [
+            (score + gain, orbits + added, used | taken)
+            for score, orbits, used in beam
+            for gain, added, taken in ways
+            if used.isdisjoint(taken)
+        ]
+        beam = heapq.nlargest(BEAM, grown)
     # The beam is sorted, so the first form of a label that turns up is its most usual one; names are costly, so stop early.
     best: dict[Label, float] = {}
     for score, orbits, _ in beam:
@@ -76,20 +98,18 @@ def enumerate_labels(
         best.setdefault(
             canonical_label(Label(number, tuple(sorted(orbits)))), float(prior.log_group[number] + score)
         )
-    return list(best.items())
-
-
-def _frozen(prior: LetterPrior, number: int) -> tuple[tuple[str, float], ...]:
-    return tuple(prior.log_letter[number].items())
+    return tuple(EnumeratedPattern(label, label.key, score) for label, score in best.items())
 
 
 @lru_cache(maxsize=20_000)
-def _splits(
-    count: int, number: int, log_letter: tuple[tuple[str, float], ...]
-) -> tuple[tuple[str, float], ...]:
-    """Ways to place `count` atoms of one element: (letters, natural log prior), the best BEAM of them."""
+def _splits(count: int, number: int, prior: LetterPrior) -> tuple[tuple[str, float, frozenset[str]], ...]:
+    """Ways to place `count` atoms of one element: (letters, natural log prior, letters that hold one orbit only).
+
+    The best BEAM of them, best first.
+    """
     group = space_group(number)
-    logs = dict(log_letter)
+    logs = prior.log_letter[number]
+    fixed = frozenset(p.letter for p in group.positions if p.n_free == 0)
     ways: list[dict[str, float]] = [{} for _ in range(count + 1)]
     ways[0][""] = 0.0
     # Positions in turn, each taken any number of times (once if it has no freedom): every multiset appears once.
@@ -104,7 +124,7 @@ def _splits(
                 source = ways[atoms - position.multiplicity]
             for letters, score in _best(source):
                 ways[atoms].setdefault(letters + position.letter, score + gain)
-    return tuple(_best(ways[count]))
+    return tuple((letters, score, fixed.intersection(letters)) for letters, score in _best(ways[count]))
 
 
 def _best(ways: dict[str, float]) -> Iterable[tuple[str, float]]:

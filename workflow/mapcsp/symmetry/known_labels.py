@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,14 +10,19 @@ import numpy as np
 import torch
 
 from mapcsp.records import LabelPrediction, SeedGeometry
-from mapcsp.settings import SymmetrySettings
 from mapcsp.symmetry.candidates import CandidateClass, Stoichiometry, candidate_class
-from mapcsp.symmetry.cells import cell_from_shape, cell_shape, impose_crystal_system, scale_to_volume
-from mapcsp.symmetry.geometry import EncodedCrystal
-from mapcsp.symmetry.labels import canonical_label, canonicalise, role_free_order
+from mapcsp.symmetry.cell_network import PredictedCells
+from mapcsp.symmetry.cells import (
+    cell_from_lattice,
+    cell_from_shape,
+    impose_crystal_systems,
+    lattice_from_cell,
+    scale_to_volume,
+)
 from mapcsp.symmetry.model import SymmetryModel
-from mapcsp.symmetry.network import ClassTensors, Scores, class_tensors
-from mapcsp.symmetry.prior import example_priors
+from mapcsp.symmetry.network import ClassTensors, FixedPart, Scores, class_tensors
+from mapcsp.symmetry.placement import Placement, named, place_geometry, place_label
+from mapcsp.symmetry.prior import candidate_priors
 from mapcsp.symmetry.wyckoff import space_group
 
 MAX_SEEDS = 6
@@ -25,151 +31,236 @@ MAX_CELL_ATOMS = 24
 
 @dataclass(frozen=True, eq=False)
 class KnownClass:
-    """Candidates of one stoichiometry; source: (e,), index of each example row's (geometry, roles) in `sources`."""
+    """Candidates of one stoichiometry, with what of their prediction does not depend on the elements.
+
+    groups: (c,), space groups. centrings: (c,), lattice points of their conventional cells. fixed: of the network.
+    A source is a (candidate, geometry, element in each role); its rows are the examples with them:
+    source_of_row: (e,); source_start: (c + 1,), first source of each candidate; source_mode: (p,), geometry;
+    source_slots: (p, s), the slot in each role. novelty: by z, see `_novelty`.
+    """
 
     found: CandidateClass
     tensors: ClassTensors
     groups: np.ndarray
-    source: np.ndarray
-    sources: tuple[tuple[int, tuple[int, ...]], ...]
-    rows: tuple[np.ndarray, ...]
+    centrings: np.ndarray
+    fixed: FixedPart
+    source_of_row: np.ndarray
+    source_start: np.ndarray
+    source_mode: np.ndarray
+    source_slots: np.ndarray
+    novelty: dict[int, float]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def known_class(model: SymmetryModel, amounts: tuple[int, ...]) -> KnownClass | None:
     """Gather the candidates of ascending reduced amounts (cached); None if no known label fits."""
-    found = candidate_class(model.memory, amounts, MAX_CELL_ATOMS)
+    memory = model.memory
+    found = candidate_class(memory, amounts, MAX_CELL_ATOMS)
     if found is None:
         return None
-    groups = np.array([model.memory.labels[i].space_group for i in found.label])
-    pairs = np.column_stack([model.memory.example_mode[found.example_index], found.example_role])
-    unique, source = np.unique(pairs, axis=0, return_inverse=True)
-    sources = tuple((int(p[0]), tuple(int(r) for r in p[1:])) for p in unique)
-    order = np.argsort(found.example_candidate, kind="stable")
-    rows = np.split(order, np.cumsum(np.bincount(found.example_candidate, minlength=len(found.label)))[:-1])
-    return KnownClass(found, class_tensors(model.memory, found), groups, source.ravel(), sources, tuple(rows))
+    groups = np.array([memory.labels[i].space_group for i in found.label])
+    tensors = class_tensors(memory, found)
+    with torch.inference_mode():
+        fixed = model.network.fixed_part(tensors)
+    rows = np.column_stack(
+        [found.example_candidate, memory.example_mode[found.example_index], found.example_role]
+    )
+    sources, source_of_row = np.unique(rows, axis=0, return_inverse=True)
+    return KnownClass(
+        found,
+        tensors,
+        groups,
+        np.array([len(space_group(int(n)).centring) for n in groups]),
+        fixed,
+        source_of_row.ravel(),
+        np.searchsorted(sources[:, 0], np.arange(len(found.label) + 1)),
+        sources[:, 1],
+        np.argsort(sources[:, 2:], axis=1),
+        {z: _novelty(model, found, z) for z in sorted({int(z) for z in found.z})},
+    )
+
+
+def _novelty(model: SymmetryModel, found: CandidateClass, z: int) -> float:
+    """Chance that the right label is none of the known ones: Good-Turing, the share of examples alone in their label."""
+    candidates = np.unique(found.label[found.z == z])
+    support = np.array([len(model.memory.examples_of_label[int(i)]) for i in candidates])
+    return float((support == 1).sum() / (support.sum() + 1))
 
 
 @dataclass(frozen=True, eq=False)
-class CellCorrection:
-    """What the cell network adds to the examples' cell: to ln(volume) and to the shape (5,); and its expected deviations."""
+class RankedLabels:
+    """The likeliest known labels of one formula, most likely first.
 
-    log_volume: float
-    shape: np.ndarray
-    log_volume_spread: float
-    shape_spread: float
+    candidates: (n,), indices into the class. log_prob: (n,), natural log of P(label, z | formula). z: (n,).
+    groups: (n,), space groups. placements: of each, elements as ranks.
+    """
+
+    candidates: np.ndarray
+    log_prob: np.ndarray
+    z: np.ndarray
+    groups: np.ndarray
+    placements: tuple[Placement, ...]
+
+    def only(self, kept: list[int], log_prob: np.ndarray) -> RankedLabels:
+        """Some of them, with other probabilities."""
+        placements = tuple(self.placements[i] for i in kept)
+        return RankedLabels(self.candidates[kept], log_prob, self.z[kept], self.groups[kept], placements)
 
 
-def predict_known_labels(
+_NO_INDICES = np.zeros(0, dtype=int)
+NOTHING_KNOWN = RankedLabels(_NO_INDICES, np.zeros(0), _NO_INDICES, _NO_INDICES, ())
+
+
+def alphabetical_ranks(slots: Stoichiometry) -> tuple[int, ...]:
+    """Place of each slot's element among the formula's symbols in alphabetical order."""
+    ordered = sorted(slots.elements)
+    return tuple(ordered.index(e) for e in slots.elements)
+
+
+def rank_known_labels(
     slots: Stoichiometry,
-    settings: SymmetrySettings,
     model: SymmetryModel,
     known: KnownClass,
-    scores: Scores,
     logits: np.ndarray,
     allowed: np.ndarray,
     z_prob: tuple[tuple[int, float], ...],
-    novelty: dict[int, float],
-) -> list[LabelPrediction]:
-    """Predict the likeliest known labels of a formula, at most `settings.n_labels`.
+    n_labels: int,
+) -> RankedLabels:
+    """Rank the known labels of a formula, at most `n_labels` of them.
 
     logits: (c,), of the candidates; allowed: (c,), which of them the entry admits. z_prob: (z, probability).
-    novelty: by z, the chance that the right label is none of the known ones.
     """
-    if not allowed.any():
-        return []
     log_prob = np.full(len(logits), -np.inf)
     for z, probability in z_prob:
         mine = known.found.z == z
         if mine.any() and np.isfinite(logits[mine]).any():
             shifted = logits[mine] - logits[mine].max()
-            log_prob[mine] = (
-                shifted - np.log(np.exp(shifted).sum()) + np.log(probability * (1 - novelty[z]) + 1e-30)
-            )
+            known_share = probability * (1 - known.novelty[z])
+            log_prob[mine] = shifted - np.log(np.exp(shifted).sum()) + np.log(known_share + 1e-30)
     log_prob[~allowed] = -np.inf
-    order = np.argsort(-log_prob, kind="stable")[: settings.n_labels]
+    order = np.argsort(-log_prob, kind="stable")[:n_labels]
     order = order[np.isfinite(log_prob[order])]
+    ranks, found = alphabetical_ranks(slots), known.found
+    placements = tuple(
+        place_label(model.memory, label, tuple(ranks[roles.index(r)] for r in range(len(roles))))
+        for label, roles in zip(found.label[order].tolist(), found.role_of_slot[order].tolist())
+    )
+    return RankedLabels(order, log_prob[order], found.z[order], known.groups[order], placements)
+
+
+def predict_known_cells(
+    slots: Stoichiometry, model: SymmetryModel, known: KnownClass, scores: Scores, ranked: RankedLabels
+) -> list[LabelPrediction]:
+    """Cells and known geometries of ranked labels, in their order."""
+    if not len(ranked.candidates):
+        return []
     with torch.inference_mode():
-        chosen = torch.as_tensor(order.copy())
-        prior = example_priors(scores.support.expand(len(order), -1), known.tensors, chosen, model.priors)
+        chosen = torch.as_tensor(ranked.candidates.copy())
+        prior = candidate_priors(scores.support[0], known.tensors, model.priors)[chosen]
         cells = model.cells(
-            torch.as_tensor(slots.numbers).expand(len(order), -1),
+            torch.as_tensor(slots.numbers)[None],
             torch.tensor(slots.amounts, dtype=torch.float32),
-            model.network.vectors.roles(known.tensors.role[chosen]),
-            model.network.vectors.labels(known.tensors.label[chosen]),
+            known.fixed.roles[chosen],
+            known.fixed.labels[chosen],
             prior,
         )
-    corrections = [
-        CellCorrection(*values)
-        for values in zip(
-            (cells.log_volume - prior[:, 0]).double().tolist(),
-            (cells.shape - prior[:, 1:]).double().numpy(),
-            cells.log_volume_spread.double().tolist(),
-            cells.shape_spread.double().tolist(),
+    seeds = _seeds(slots, model, known, scores, ranked, cells, prior)
+    elements = tuple(sorted(slots.elements))
+    spreads = zip(cells.log_volume_spread.double().tolist(), cells.shape_spread.double().tolist())
+    return [
+        LabelPrediction(
+            named(placement.target, elements),
+            z,
+            log_prob,
+            "trained",
+            mine[0].cell,
+            volume_spread,
+            shape_spread,
+            mine,
+        )
+        for placement, z, log_prob, mine, (volume_spread, shape_spread) in zip(
+            ranked.placements, ranked.z.tolist(), ranked.log_prob.tolist(), seeds, spreads
         )
     ]
-    support = scores.support[0].double().numpy()
-    return [
-        _label_prediction(slots, model, known, int(c), float(log_prob[c]), corrections[i], support)
-        for i, c in enumerate(order)
-    ]
 
 
-def _label_prediction(
+def _seeds(
     slots: Stoichiometry,
     model: SymmetryModel,
     known: KnownClass,
-    candidate: int,
-    log_prob: float,
-    correction: CellCorrection,
-    support: np.ndarray,
-) -> LabelPrediction:
+    scores: Scores,
+    ranked: RankedLabels,
+    cells: PredictedCells,
+    prior: torch.Tensor,
+) -> list[tuple[SeedGeometry, ...]]:
+    """The likeliest known geometries of each ranked label, at most MAX_SEEDS; all cells are worked out at once."""
     memory, found = model.memory, known.found
-    anonymous = memory.labels[found.label[candidate]]
-    z = int(found.z[candidate])
-    group = space_group(anonymous.space_group)
+    weights = np.bincount(known.source_of_row, scores.support[0].double().numpy(), len(known.source_mode))
+    source, share, label = _likeliest_sources(known, ranked, weights)
+    modes, candidates = known.source_mode[source], ranked.candidates[label]
+    # The network corrects the examples' mean cell; each geometry keeps its own difference from that mean.
+    shape = memory.mode_shape[modes] + (cells.shape - prior[:, 1:]).double().numpy()[label]
+    log_volume = (cells.log_volume - prior[:, 0]).double().numpy()[label] + memory.mode_log_volume[modes]
     additive = float(np.dot(memory.element_volume_ang3[slots.numbers], slots.amounts) / sum(slots.amounts))
-    n_atoms = int(found.n_atoms[candidate])
-    rows = known.rows[candidate]
-    rows = rows[support[rows] > 0]
-    used, place = np.unique(known.source[rows], return_inverse=True)
-    weights = np.bincount(place, support[rows])
-    likely = np.argsort(-weights, kind="stable")[:MAX_SEEDS]
-    seeds, target = [], None
-    for index in likely:
-        mode, roles = known.sources[used[index]]
-        elements = tuple(slots.elements[roles.index(r)] for r in range(len(roles)))
-        label = anonymous.assign(elements)
-        # The network corrects the examples' mean cell; each geometry keeps its own difference from that mean.
-        shape = cell_shape(memory.mode_cell[mode].astype(float)) + correction.shape
-        log_volume = correction.log_volume + float(memory.mode_log_volume[mode])
-        cell = impose_crystal_system(cell_from_shape(shape), anonymous.space_group)
-        cell = scale_to_volume(cell, additive * np.exp(log_volume) * n_atoms * len(group.centring))
-        free, spread = memory.free_coords(mode)
-        order = role_free_order(label, elements)
-        in_label, in_spread = np.zeros(len(order)), np.zeros(len(order))
-        in_label[order], in_spread[order] = free, spread
-        target = canonical_label(label)
-        if label != target:
-            moved = canonicalise(EncodedCrystal(label, z, cell, in_label))
-            cell, in_label, in_spread = (
-                moved.cell,
-                moved.free_coords,
-                np.full(len(order), float(in_spread.mean()) if len(order) else 0.0),
-            )
-        seeds.append(
-            SeedGeometry(
-                cell, in_label, in_spread, float(weights[index] / weights.sum()), int(memory.mode_count[mode])
-            )
-        )
-    assert target is not None
-    return LabelPrediction(
-        target,
-        z,
-        log_prob,
-        "trained",
-        seeds[0].cell,
-        correction.log_volume_spread,
-        correction.shape_spread,
-        tuple(seeds),
-    )
+    volume = additive * np.exp(log_volume) * found.n_atoms[candidates] * known.centrings[candidates]
+    cell = scale_to_volume(impose_crystal_systems(cell_from_shape(shape), ranked.groups[label]), volume)
+    ranks = alphabetical_ranks(slots)
+    of_role = list(map(tuple, np.array(ranks)[known.source_slots[source]].tolist()))
+    placements = [
+        place_label(memory, found_label, roles)
+        for found_label, roles in zip(found.label[candidates].tolist(), of_role)
+    ]
+    cell, exchanges = _move_cells(cell, ranked.groups[label], placements)
+    grown: list[list[SeedGeometry]] = [[] for _ in ranked.candidates]
+    columns = (label.tolist(), modes.tolist(), of_role, exchanges, cell, share.tolist())
+    for index, mode, roles, exchange, its_cell, weight in zip(*columns):
+        free, spread = place_geometry(memory, mode, roles, exchange)
+        grown[index].append(SeedGeometry(its_cell, free, spread, weight, int(memory.mode_count[mode])))
+    return [tuple(seeds) for seeds in grown]
+
+
+def _likeliest_sources(
+    known: KnownClass, ranked: RankedLabels, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sources of the ranked labels, at most MAX_SEEDS of each, by label and falling weight (p,).
+
+    Returns (s,) each: the source, its share of the label's weight, and the label's index.
+    """
+    first, last = known.source_start[ranked.candidates], known.source_start[ranked.candidates + 1]
+    counts = last - first
+    label = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    place = np.arange(len(label)) - starts[label]
+    source = first[label] + place
+    mine = weights[source]
+    share = mine / np.add.reduceat(mine, starts)[label]
+    order = np.lexsort((source, -mine, label))
+    # Labels keep their share of the order, so a place in it is a rank. Sources whose examples are all hidden weigh nothing.
+    kept = order[(place < MAX_SEEDS) & (mine[order] > 0)]
+    return source[kept], share[kept], label[kept]
+
+
+def _move_cells(
+    cells: np.ndarray, numbers: np.ndarray, placements: Sequence[Placement]
+) -> tuple[np.ndarray, list[int | None]]:
+    """Bring cells (p, 6) into the axes of their canonical labels.
+
+    Among exchanges that give the same label, the one with ascending cell lengths is taken, as by `canonicalise`.
+    Returns the cells and the exchange that each went through.
+    """
+    chosen: list[int | None] = [None] * len(placements)
+    moving = [i for i, p in enumerate(placements) if len(p.exchanges)]
+    if not moving:
+        return cells, chosen
+    owner = np.repeat(moving, [len(placements[i].exchanges) for i in moving])
+    exchange = np.concatenate([placements[i].exchanges for i in moving])
+    axes = np.concatenate([placements[i].axes for i in moving])
+    moved = cell_from_lattice(axes @ lattice_from_cell(cells[owner]))
+    lengths = np.round(moved[:, :3], 4)
+    order = np.lexsort((exchange, lengths[:, 2], lengths[:, 1], lengths[:, 0], owner))
+    first = order[np.unique(owner[order], return_index=True)[1]]
+    cells = cells.copy()
+    cells[owner[first]] = impose_crystal_systems(moved[first], numbers[owner[first]])
+    for i, x in zip(owner[first].tolist(), exchange[first].tolist()):
+        chosen[i] = x
+    return cells, chosen

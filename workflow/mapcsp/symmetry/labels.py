@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import chain, groupby, permutations, product
+from itertools import chain, groupby, pairwise, permutations, product
 
 import numpy as np
 
@@ -51,7 +51,8 @@ class AnonymousLabel:
         )
 
 
-def _renamed(label: Label, exchange: LetterExchange) -> tuple[tuple[str, str], ...]:
+def renamed(label: Label, exchange: LetterExchange) -> tuple[tuple[str, str], ...]:
+    """Orbits of a label, sorted, after a change of axes and origin."""
     return tuple(sorted((e, exchange.letters[w]) for e, w in label.orbits))
 
 
@@ -79,8 +80,8 @@ def _least_roles(number: int, roles: tuple[str, ...]) -> tuple[tuple[str, ...], 
     """
     best: tuple[str, ...] | None = None
     orders: set[tuple[int, ...]] = set()
-    for table in _translations(number):
-        images = ["".join(sorted(w.translate(table))) for w in roles]
+    # Most exchanges do the same to the few letters of a label: each outcome is looked at once.
+    for images in set(zip(*(_role_images(number, w) for w in roles))):
         order = sorted(range(len(images)), key=images.__getitem__)
         found = tuple(images[i] for i in order)
         if best is None or found < best:
@@ -91,10 +92,16 @@ def _least_roles(number: int, roles: tuple[str, ...]) -> tuple[tuple[str, ...], 
     return best, tuple(sorted(orders))
 
 
-def _equal_orders(images: list[str], order: list[int]) -> list[tuple[int, ...]]:
+def _equal_orders(images: tuple[str, ...], order: list[int]) -> list[tuple[int, ...]]:
     """All orders that sort `images`: equal images may stand in any order among themselves."""
     groups = [list(g) for _, g in groupby(order, key=images.__getitem__)]
     return [tuple(chain.from_iterable(choice)) for choice in product(*(permutations(g) for g in groups))]
+
+
+@lru_cache(maxsize=100_000)
+def _role_images(number: int, letters: str) -> tuple[str, ...]:
+    """The letters of a role after each exchange of the space group, sorted."""
+    return tuple("".join(sorted(letters.translate(table))) for table in _translations(number))
 
 
 @cache
@@ -112,8 +119,9 @@ def canonical_label(label: Label) -> Label:
 
 def role_free_order(label: Label, elements: tuple[str, ...]) -> np.ndarray:
     """Order (f,) that brings a canonical label's free coordinates from its own order of orbits to that of its roles."""
-    slices = label_geometry(label).orbit_free
-    indices = [np.arange(s.start, s.stop) for s in slices]
+    by_letter = space_group(label.space_group).by_letter
+    starts = np.cumsum([0, *(by_letter[w].n_free for _, w in label.orbits)])
+    indices = [np.arange(a, b) for a, b in pairwise(starts)]
     parts = [index for role in elements for (e, _), index in zip(label.orbits, indices) if e == role]
     return np.concatenate(parts).astype(int)
 
@@ -128,7 +136,7 @@ def canonicalise(encoded: EncodedCrystal) -> EncodedCrystal:
     lattice = lattice_from_cell(encoded.cell)
     candidates = []
     for index, exchange in enumerate(letter_exchanges(number)):
-        if _renamed(encoded.label, exchange) == target.orbits:
+        if renamed(encoded.label, exchange) == target.orbits:
             cell = cell_from_lattice(exchange.apply_to_lattice(lattice))
             candidates.append((tuple(np.round(cell[:3], 4)), index, exchange, cell))
     _, _, exchange, cell = min(candidates, key=lambda c: (c[0], c[1]))

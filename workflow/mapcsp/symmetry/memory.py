@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mapcsp.store import read_tensors, write_tensors
+from mapcsp.symmetry.cells import cell_shape
 from mapcsp.symmetry.labels import AnonymousLabel
 from mapcsp.symmetry.normaliser import letter_exchanges
 
@@ -64,6 +65,11 @@ class LabelMemory:
             counts = np.sort(label.counts)
             found[tuple(int(c) for c in counts // np.gcd.reduce(counts))].append(index)
         return dict(found)
+
+    @cached_property
+    def mode_shape(self) -> np.ndarray:
+        """Shapes (k, 5) of the geometries' cells."""
+        return cell_shape(self.mode_cell.astype(float))
 
     def free_coords(self, mode: int) -> tuple[np.ndarray, np.ndarray]:
         """Free coordinates and their spread, (f,) each, of one geometry."""

@@ -35,9 +35,11 @@ class SymmetryModel:
 def save_model(folder: Path, memory: LabelMemory, network: SymmetryNetwork, cells: CellNetwork) -> None:
     """Write memory and weights (half precision: the error in a log-probability is below 0.01)."""
     write_memory(folder / MEMORY_FILE, memory)
-    both = {"labels": network, "cells": cells}
+    parts = {"labels": network, "cells": cells}
     weights = {
-        f"{p}.{k}": v.detach().half().contiguous() for p, n in both.items() for k, v in n.state_dict().items()
+        f"{p}.{k}": v.detach().half().contiguous()
+        for p, n in parts.items()
+        for k, v in n.state_dict().items()
     }
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(weights, str(temporary))
@@ -50,8 +52,8 @@ def load_model(folder: Path) -> SymmetryModel:
     path = folder / WEIGHTS_FILE
     if not path.exists():
         raise UserError(f"{path} is missing; restore it with `git checkout resources` or run `make train`")
-    network, cells = SymmetryNetwork(memory, NetworkShape()), CellNetwork(CellShape())
     weights = {k: v.float() for k, v in load_file(str(path)).items()}
+    network, cells = SymmetryNetwork(memory, NetworkShape()), CellNetwork(CellShape())
     try:
         for prefix, module in (("labels.", network), ("cells.", cells)):
             module.load_state_dict(

@@ -62,6 +62,19 @@ def class_tensors(memory: LabelMemory, found: CandidateClass) -> ClassTensors:
 
 
 @dataclass(frozen=True, eq=False)
+class FixedPart:
+    """What a trained network says of a stoichiometry's candidates whatever the elements, worked out once.
+
+    roles: (c, s, w), labels: (c, w), bias: (c,): of the candidates. distance: (95, 95), of `element_distance`.
+    """
+
+    roles: torch.Tensor
+    labels: torch.Tensor
+    bias: torch.Tensor
+    distance: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Scores:
     """Candidate scores of a batch of formulas of one stoichiometry.
 
@@ -99,26 +112,36 @@ class SymmetryNetwork(nn.Module):
             else (points[:, None] - points[None]).square().sum(-1)
         )
 
+    def fixed_part(self, known: ClassTensors) -> FixedPart:
+        """The part of a score that no formula changes; in training, where weights change, not to be kept."""
+        return FixedPart(
+            self.vectors.roles(known.role),
+            self.vectors.labels(known.label),
+            self.label_bias(known.label)[:, 0],
+            self.element_distance(),
+        )
+
     def score(
         self,
         numbers: torch.Tensor,
         amounts: torch.Tensor,
         known: ClassTensors,
         formula: torch.Tensor | None = None,
+        fixed: FixedPart | None = None,
     ) -> Scores:
         """Score the candidates of one stoichiometry.
 
         numbers: (b, s). formula: (b,), hashes of reduced formulas whose own examples are left out (training).
+        fixed: of `fixed_part`, if it is at hand.
         """
         context, slots = self.encode(numbers, amounts)
         scale = self.shape.width**-0.5
-        role_vectors = self.vectors.roles(known.role)
-        by_role = torch.einsum("bsw,csw->bc", self.ask_role(slots), role_vectors) * scale
-        by_label = self.ask_label(context) @ self.vectors.labels(known.label).T * scale
-        distance = self.element_distance()
+        fixed = fixed or self.fixed_part(known)
+        by_role = torch.einsum("bsw,csw->bc", self.ask_role(slots), fixed.roles) * scale
+        by_label = self.ask_label(context) @ fixed.labels.T * scale
         apart = torch.zeros(len(numbers), len(known.example_candidate))
         for slot in range(numbers.shape[1]):
-            apart = apart + distance[numbers[:, slot]][:, known.example_elements[:, slot]]
+            apart = apart + fixed.distance[numbers[:, slot]][:, known.example_elements[:, slot]]
         # The floor keeps far examples apart from hidden ones, whose support is exactly 0.
         support = torch.exp(-apart).clamp_min(1e-12)
         keep = torch.ones_like(support)
@@ -129,6 +152,6 @@ class SymmetryNetwork(nn.Module):
         gathered = zeros.index_add(1, known.example_candidate, support)
         count = zeros.index_add(1, known.example_candidate, keep)
         memory_term = torch.log(gathered + torch.exp(self.mix[2]))
-        logits = by_role + by_label + self.label_bias(known.label)[:, 0]
+        logits = by_role + by_label + fixed.bias
         logits = logits + self.mix[0] * memory_term + self.mix[1] * torch.log(count.clamp_min(1.0))
         return Scores(logits.masked_fill(count == 0, -torch.inf), support)

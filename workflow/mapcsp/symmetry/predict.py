@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from tqdm import tqdm
 
-from mapcsp.records import FormulaEntry, Label, LabelPrediction, SymmetryPrediction
+from mapcsp.errors import UserError
+from mapcsp.records import FormulaEntry, LabelPrediction, SymmetryPrediction
 from mapcsp.resources import resource_path
 from mapcsp.settings import SymmetrySettings, read_section
 from mapcsp.store import read_json, read_record, shard, write_records
 from mapcsp.symmetry.candidates import slot_elements
-from mapcsp.symmetry.cells import impose_crystal_system, scale_to_volume
-from mapcsp.symmetry.enumeration import enumerate_labels
-from mapcsp.symmetry.known_labels import KnownClass, known_class, predict_known_labels
+from mapcsp.symmetry.cells import impose_crystal_systems, scale_to_volume
+from mapcsp.symmetry.coverage import space_groups_to_run
+from mapcsp.symmetry.enumeration import EnumeratedPattern, enumerate_patterns
+from mapcsp.symmetry.known_labels import (
+    NOTHING_KNOWN,
+    RankedLabels,
+    known_class,
+    predict_known_cells,
+    rank_known_labels,
+)
 from mapcsp.symmetry.model import SymmetryModel, load_model
+from mapcsp.symmetry.placement import named
 from mapcsp.symmetry.wyckoff import space_group
 
 # Spread of ln(volume) and of the shape where a label was enumerated and nothing is known of its cell.
@@ -34,12 +47,32 @@ def run_symmetry(intake_dir: Path, settings_file: Path, output_dir: Path) -> Non
     """
     # One thread: sums in another order would change last digits, and results must not depend on the cores.
     torch.set_num_threads(1)
-    settings = read_section(settings_file, SymmetrySettings)
-    model = load_model(resource_path(f"models/{settings.model}"))
+    predict = symmetry_predictor(read_section(settings_file, SymmetrySettings))
     for identifier in tqdm(read_json(intake_dir / "index.json")["ids"], desc="symmetry", mininterval=5):
         place = Path(shard(identifier)) / f"{identifier}.jsonl"
         entry = read_record(intake_dir / "entries" / place, FormulaEntry)
-        write_records(output_dir / place, SymmetryPrediction, [predict_symmetry(entry, settings, model)])
+        write_records(output_dir / place, SymmetryPrediction, [predict(entry)])
+
+
+def symmetry_predictor(settings: SymmetrySettings) -> Callable[[FormulaEntry], SymmetryPrediction]:
+    """The predictor that `settings.model` names in the registry, its weights loaded.
+
+    Raises UserError for a name that the registry does not list as a model of symmetry.
+    """
+    registry = yaml.safe_load(resource_path("models/registry.yaml").read_text(encoding="utf-8"))
+    stage = registry.get(settings.model, {}).get("stage")
+    if stage == "cryspnet":
+        # A model of its own beside the default one, which most runs never load.
+        from mapcsp.cryspnet.stage import predict_symmetry_by_cryspnet
+
+        return partial(predict_symmetry_by_cryspnet, settings=settings)
+    if stage != "symmetry":
+        known = sorted(n for n, entry in registry.items() if entry["stage"] in ("symmetry", "cryspnet"))
+        raise UserError(
+            f"symmetry.model: {settings.model!r} predicts no symmetry; the registry has {', '.join(known)}"
+        )
+    model = load_model(resource_path(f"models/{registry[settings.model]['folder']}"))
+    return partial(predict_symmetry, settings=settings, model=model)
 
 
 def predict_symmetry(
@@ -52,11 +85,10 @@ def predict_symmetry(
     """
     slots = slot_elements(entry.amounts)
     known = known_class(model, slots.amounts)
-    labels: list[LabelPrediction] = []
+    ranked = NOTHING_KNOWN
     z_prob: tuple[tuple[int, float], ...]
     if known is None:
         z_prob = _even(entry.z_allowed[: settings.max_z])
-        novelty = dict.fromkeys((z for z, _ in z_prob), 1.0)
     else:
         with torch.inference_mode():
             scores = model.network.score(
@@ -64,28 +96,53 @@ def predict_symmetry(
                 torch.tensor(slots.amounts, dtype=torch.float32),
                 known.tensors,
                 None if hidden_formula is None else torch.tensor([hidden_formula]),
+                known.fixed,
             )
         logits = scores.logits[0].double().numpy().copy()
-        allowed = np.isin(known.found.z, entry.z_allowed)
+        allowed = _one_of(known.found.z, entry.z_allowed)
         if entry.space_group is not None and (allowed & (known.groups == entry.space_group)).any():
             # A given space group says much about z, too.
             logits[known.groups != entry.space_group] = -np.inf
         z_prob = _z_probabilities(logits, known.found.z, entry, settings.max_z)
-        allowed &= np.isin(known.found.z, [z for z, _ in z_prob])
+        allowed &= _one_of(known.found.z, [z for z, _ in z_prob])
         if entry.space_group is not None:
             allowed &= known.groups == entry.space_group
-        novelty = {z: _novelty(model, known, z) for z, _ in z_prob}
-        labels = predict_known_labels(slots, settings, model, known, scores, logits, allowed, z_prob, novelty)
-    labels += _enumerated_labels(entry, model, labels, z_prob, novelty)
-    if not labels:
+        ranked = rank_known_labels(slots, model, known, logits, allowed, z_prob, settings.n_labels)
+    enumerated = _enumerated_labels(entry, model, ranked, z_prob, known.novelty if known else {})
+    logs = np.array([*ranked.log_prob.tolist(), *(e.log_prob for e in enumerated)])
+    if not len(logs):
         # Only a given space group can be without labels (P1 holds anything); its search becomes a record of that.
         return SymmetryPrediction(
             entry.id, entry.formula, z_prob, (), ((entry.space_group or 1, 1.0),), model.name
         )
-    labels = _normalised(labels)[: settings.n_labels]
+    logs -= logs.max() + np.log(np.exp(logs - logs.max()).sum())
+    n_known = len(ranked.log_prob)
+    names = [
+        *((z, p.key) for z, p in zip(ranked.z.tolist(), ranked.placements)),
+        *((e.z, e.pattern.key) for e in enumerated),
+    ]
+    kept = sorted(range(len(logs)), key=lambda i: (-logs[i], *names[i]))[: settings.n_labels]
+    found: dict[int, LabelPrediction] = {}
+    from_known = [i for i in kept if i < n_known]
+    if known is not None and from_known:
+        found |= zip(
+            from_known,
+            predict_known_cells(slots, model, known, scores, ranked.only(from_known, logs[from_known])),
+        )
+    from_enumerated = [i for i in kept if i >= n_known]
+    chosen = [replace(enumerated[i - n_known], log_prob=float(logs[i])) for i in from_enumerated]
+    found |= zip(from_enumerated, _bare_predictions(entry, model, chosen))
+    labels = tuple(found[i] for i in kept)
     return SymmetryPrediction(
-        entry.id, entry.formula, z_prob, tuple(labels), _space_groups(labels, settings), model.name
+        entry.id, entry.formula, z_prob, labels, space_groups_to_run(labels, settings), model.name
     )
+
+
+def _one_of(zs: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """Which of the candidates' z (c,) are wanted."""
+    table = np.zeros(max(int(zs.max()), *wanted, 0) + 1, dtype=bool)
+    table[list(wanted)] = True
+    return table[zs]
 
 
 def _even(zs: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
@@ -108,85 +165,69 @@ def _z_probabilities(
     return tuple((z, m / kept) for z, m in ranked if m > 0 or entry.z_given)
 
 
-def _novelty(model: SymmetryModel, known: KnownClass, z: int) -> float:
-    """Chance that the right label is none of the known ones: Good-Turing, the share of examples alone in their label."""
-    candidates = np.unique(known.found.label[known.found.z == z])
-    support = np.array([len(model.memory.examples_of_label[int(i)]) for i in candidates])
-    return float((support == 1).sum() / (support.sum() + 1)) if len(support) else 1.0
+@dataclass(frozen=True, eq=False)
+class _Enumerated:
+    """A label without a training crystal, at one z, with its natural log of P(label, z | formula)."""
+
+    pattern: EnumeratedPattern
+    z: int
+    log_prob: float
 
 
 def _enumerated_labels(
     entry: FormulaEntry,
     model: SymmetryModel,
-    known: list[LabelPrediction],
+    known: RankedLabels,
     z_prob: tuple[tuple[int, float], ...],
     novelty: dict[int, float],
-) -> list[LabelPrediction]:
+) -> list[_Enumerated]:
     """Labels without a training crystal share the novelty of their z by their prior."""
-    slots = slot_elements(entry.amounts)
-    additive = float(np.dot(model.memory.element_volume_ang3[slots.numbers], slots.amounts))
-    taken = {(p.label, p.z) for p in known}
-    found: list[LabelPrediction] = []
+    taken = {(p.key, z) for p, z in zip(known.placements, known.z.tolist())}
+    found: list[_Enumerated] = []
     usual = np.argsort(-model.letters.log_group[1:], kind="stable") + 1
     for z, probability in z_prob:
-        mass = np.zeros(231)
-        for p in known:
-            mass[p.label.space_group] += np.exp(p.log_prob) * (p.z == z)
         if entry.space_group is not None:
             numbers, limit = [entry.space_group], ENUMERATED_GROUPS * ENUMERATED_LABELS
         else:
-            if known and probability < NEGLIGIBLE_Z:
+            if len(known.z) and probability < NEGLIGIBLE_Z:
                 continue
+            mass = np.bincount(known.groups, np.exp(known.log_prob) * (known.z == z), 231)
             likely = [int(n) for n in np.argsort(-mass, kind="stable")[:ENUMERATED_GROUPS] if mass[n] > 0]
             numbers, limit = likely or [int(n) for n in usual], ENUMERATED_LABELS
-        counts = tuple((e, a * z) for e, a in entry.amounts)
-        ranked: list[tuple[Label, float]] = []
+        atoms = tuple(a * z for _, a in sorted(entry.amounts))
+        ranked: list[EnumeratedPattern] = []
         for number in numbers:
-            labels = enumerate_labels(counts, number, model.letters, limit + 5)
-            ranked += [(label, log) for label, log in labels if (label, z) not in taken][:limit]
+            patterns = enumerate_patterns(atoms, number, model.letters, limit + 5)
+            ranked += [p for p in patterns if (p.key, z) not in taken][:limit]
             if len(ranked) >= ENUMERATED_GROUPS * ENUMERATED_LABELS:
                 break
         if not ranked:
             continue
-        logs = np.array([log for _, log in ranked])
-        logs = (
-            logs
-            - logs.max()
-            - np.log(np.exp(logs - logs.max()).sum())
-            + np.log(probability * max(novelty[z], 1e-3))
-        )
-        found += [
-            _bare_prediction(label, z, float(log), additive * z) for (label, _), log in zip(ranked, logs)
-        ]
+        logs = np.array([p.log_prior for p in ranked])
+        # Where nothing is known, all is new.
+        share = np.log(probability * max(novelty.get(z, 1.0), 1e-3))
+        logs = logs - logs.max() - np.log(np.exp(logs - logs.max()).sum()) + share
+        found += [_Enumerated(pattern, z, log) for pattern, log in zip(ranked, logs.tolist())]
     return found
 
 
-def _bare_prediction(label: Label, z: int, log_prob: float, volume_ang3: float) -> LabelPrediction:
+def _bare_predictions(
+    entry: FormulaEntry, model: SymmetryModel, enumerated: list[_Enumerated]
+) -> list[LabelPrediction]:
     # ASSUME: atoms pack as in the average training crystal, in a cell as isotropic as the system allows.
-    number = label.space_group
-    cell = impose_crystal_system(np.array([1.0, 1.0, 1.0, 90.0, 90.0, 90.0]), number)
-    cell = scale_to_volume(cell, volume_ang3 * len(space_group(number).centring))
-    return LabelPrediction(
-        label, z, log_prob, "enumerated", cell, UNKNOWN_LOG_VOLUME_SPREAD, UNKNOWN_SHAPE_SPREAD
-    )
-
-
-def _normalised(labels: list[LabelPrediction]) -> list[LabelPrediction]:
-    logs = np.array([p.log_prob for p in labels])
-    total = logs.max() + np.log(np.exp(logs - logs.max()).sum())
-    ranked = sorted(labels, key=lambda p: (-p.log_prob, p.z, p.label.key))
-    return [LabelPrediction(**{**p.__dict__, "log_prob": p.log_prob - float(total)}) for p in ranked]
-
-
-def _space_groups(labels: list[LabelPrediction], settings: SymmetrySettings) -> tuple[tuple[int, float], ...]:
-    mass: dict[int, float] = {}
-    for p in labels:
-        mass[p.label.space_group] = mass.get(p.label.space_group, 0.0) + float(np.exp(p.log_prob))
-    ranked = sorted(mass.items(), key=lambda m: (-m[1], m[0]))
-    chosen, reached = [], 0.0
-    for number, probability in ranked[: settings.max_space_groups]:
-        chosen.append((number, probability))
-        reached += probability
-        if reached >= settings.coverage:
-            break
-    return tuple(chosen)
+    if not enumerated:
+        return []
+    slots = slot_elements(entry.amounts)
+    elements = tuple(sorted(slots.elements))
+    additive = float(np.dot(model.memory.element_volume_ang3[slots.numbers], slots.amounts))
+    numbers = [e.pattern.label.space_group for e in enumerated]
+    volumes = np.array([additive * e.z * len(space_group(n).centring) for e, n in zip(enumerated, numbers)])
+    cells = np.tile([1.0, 1.0, 1.0, 90.0, 90.0, 90.0], (len(enumerated), 1))
+    cells = scale_to_volume(impose_crystal_systems(cells, np.array(numbers)), volumes)
+    return [
+        LabelPrediction(
+            named(e.pattern.label, elements), e.z, e.log_prob, "enumerated", cell,
+            UNKNOWN_LOG_VOLUME_SPREAD, UNKNOWN_SHAPE_SPREAD,
+        )
+        for e, cell in zip(enumerated, cells)
+    ]  # fmt: skip

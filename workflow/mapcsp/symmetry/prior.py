@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mapcsp.symmetry.cells import cell_shape
 from mapcsp.symmetry.memory import LabelMemory
 from mapcsp.symmetry.network import ClassTensors
 
@@ -24,8 +23,20 @@ def example_priors(
     return weights @ example_cells[known.example_index]
 
 
+def candidate_priors(support: torch.Tensor, known: ClassTensors, example_cells: torch.Tensor) -> torch.Tensor:
+    """`example_priors` of one formula for every candidate at once, up to the order of sums.
+
+    support: (e,), weight of each example row. example_cells: (m, d). Returns (c, d), 0 without an example.
+    """
+    weights = (support + 1e-6) * (support > 0)
+    total = torch.zeros(len(known.label)).index_add(0, known.example_candidate, weights)
+    share = weights / total.clamp_min(1e-30)[known.example_candidate]
+    averages = torch.zeros(len(known.label), example_cells.shape[1])
+    return averages.index_add(0, known.example_candidate, share[:, None] * example_cells[known.example_index])
+
+
 def memory_priors(memory: LabelMemory) -> torch.Tensor:
     """Cell of each example as the network's prior sees it: (m, 1 + N_SHAPE), from its geometry's centre."""
-    shape = cell_shape(memory.mode_cell.astype(float))[memory.example_mode]
+    shape = memory.mode_shape[memory.example_mode]
     volume = memory.mode_log_volume[memory.example_mode].astype(float)[:, None]
     return torch.as_tensor(np.concatenate([volume, shape], 1), dtype=torch.float32)

@@ -86,30 +86,29 @@ class SpaceGroup:
         Returns rotations (m, 3, 3) and offsets (m, 3), m the primitive multiplicity: atom j lies at
         rotations[j] @ u + offsets[j] in the conventional basis, u the position's (x, y, z); the first is the representative.
         """
-        return self._orbits[letter]
+        return _orbit(self, letter)
 
-    @cached_property
-    def _orbits(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        return {p.letter: self._expand(p) for p in self.positions}
 
-    def _expand(self, position: WyckoffPosition) -> tuple[np.ndarray, np.ndarray]:
-        rotations = self.rotations @ position.rotation
-        offsets = self.rotations @ position.offset + self.translations
-        kept: list[int] = []
-        for index in range(len(rotations)):
-            same = [
-                k
-                for k in kept
-                if np.abs(rotations[index] - rotations[k]).max() < TOLERANCE
-                and self.is_lattice_vector(offsets[index] - offsets[k])
-            ]
-            if not same:
-                kept.append(index)
-        if len(kept) != position.multiplicity:
-            raise AssertionError(
-                f"{self.number}{position.letter}: {len(kept)} images, table says {position.multiplicity}"
-            )
-        return rotations[kept], offsets[kept]
+@cache
+def _orbit(group: SpaceGroup, letter: str) -> tuple[np.ndarray, np.ndarray]:
+    position = group.by_letter[letter]
+    rotations = group.rotations @ position.rotation
+    offsets = group.rotations @ position.offset + group.translations
+    kept: list[int] = []
+    for index in range(len(rotations)):
+        same = [
+            k
+            for k in kept
+            if np.abs(rotations[index] - rotations[k]).max() < TOLERANCE
+            and group.is_lattice_vector(offsets[index] - offsets[k])
+        ]
+        if not same:
+            kept.append(index)
+    if len(kept) != position.multiplicity:
+        raise AssertionError(
+            f"{group.number}{letter}: {len(kept)} images, table says {position.multiplicity}"
+        )
+    return rotations[kept], offsets[kept]
 
 
 PRIMITIVE = {

@@ -148,8 +148,13 @@ def _r2_cells(metrics: Figures, prefix: str, names: Iterable[str]) -> str:
 
 def _chain(metrics: Figures) -> str:
     rows = [
-        (f"space group, first {k}", _percent(metrics[f"sg_top{k}"]), _percent(metrics[f"baseline_sg_top{k}"]))
-        for k in (1, 5, 10)
+        (
+            f"{name}, first {k}",
+            _percent(metrics[f"{key}_top{k}"]),
+            _percent(metrics[f"baseline_{key}_top{k}"]),
+        )
+        for key, name, ks in (("bravais", "Bravais lattice", (1, 2)), ("sg", "space group", (1, 5, 10)))
+        for k in ks
     ]
     rows.append(
         (
@@ -168,7 +173,7 @@ def _chain(metrics: Figures) -> str:
     ]
     return f"""## The whole chain, nothing given (%)
 
-P(lattice) × P(space group | lattice), which the paper does not give, beside the most frequent space groups:
+P(lattice) × P(space group | lattice), which the paper does not give, beside the most frequent answers:
 
 {_table(("", "CRYSPNet", "most frequent"), rows)}
 Cells with the true Bravais lattice given:
@@ -189,7 +194,7 @@ def _tail(training: Figures) -> str:
 - Widths: below its code's 256 for all but the main ensemble, and 3 networks a space-group ensemble, so that weights stay
   below 10 MB. Epochs as its code, more where few crystals would leave a network untrained.
 - Cells in one setting a Bravais lattice (reduced monoclinic mesh, Niggli cells), where the paper has entries as they came.
-- MLatticeABC's random forests are not rebuilt: its predictors go into networks like the others, which give angles too.
+- MLatticeABC's forests are a model of their own (`mlatticeabc`); here its predictors go into networks like the others.
 - No dropout on the outputs. Cell networks see predictors clipped to {CLIP:g} standard deviations, learn from smaller batches
   where crystals are few, and two of them vote: without, single outliers got the smallest or largest cell of all.
 
@@ -199,4 +204,5 @@ def _tail(training: Figures) -> str:
 
 `snakemake --snakefile workflow/Snakefile.training train_cryspnet`;
 settings: {settings}.
+In the pipeline: `symmetry: {{model: cryspnet}}`; labels are then enumerated within its space groups, with its cells.
 """

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import moyopy
 import numpy as np
 
+from mapcsp.elements import atomic_number
+from mapcsp.records import Crystal
+
 
 @dataclass(frozen=True, eq=False)
 class CrystalSymmetry:
@@ -73,6 +76,16 @@ def find_symmetry(
         return None
     picked = np.take_along_axis(shifts, sources[:, None, :, None], axis=1)[:, 0]
     return CrystalSymmetry(rotations, translations, sources, picked)
+
+
+def find_space_group(crystal: Crystal, symprec_ang: float) -> int:
+    """International number of a crystal's space group; 1 where the search fails."""
+    numbers = [atomic_number(symbol) for symbol in crystal.species]
+    cell = moyopy.Cell(crystal.lattice_ang.tolist(), crystal.frac_coords.tolist(), numbers)
+    try:
+        return int(moyopy.MoyoDataset(cell, symprec=symprec_ang).number)
+    except ValueError:
+        return 1
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:
