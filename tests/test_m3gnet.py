@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mapcsp.elements import SUPPORTED_ELEMENTS
 from mapcsp.errors import StoreError, UnsupportedElementError, UserError
 from mapcsp.records import Crystal
 from mapcsp.relax.checkpoint import _masked_crc32c, read_checkpoint
 from mapcsp.relax.fetch import CONTENT_HASH, content_hash, default_weights_path, fetch_m3gnet, load_weights
+from mapcsp.relax.gated_bonds import EdgeGate, _Compiled, _Plain
 from mapcsp.relax.m3gnet import M3GNet, bessel_norms, real_harmonics, smooth_radial_coefficients
 from mapcsp.relax.potential import evaluate
 from mapcsp.store import read_tensors, write_tensors
@@ -97,6 +99,25 @@ def test_a_wrong_source_package_is_refused(tmp_path):
     with pytest.raises(UserError, match="SHA-256"):
         fetch_m3gnet(tmp_path / "weights.safetensors", tmp_path / "m3gnet-0.2.4.tar.gz")
     assert not (tmp_path / "weights.safetensors").exists()
+
+
+@needs_weights
+def test_the_compiled_bonds_and_the_plain_ones_give_the_same_energies_and_gradients():
+    tensors, _ = load_weights(default_weights_path())
+    weights = {name: torch.as_tensor(np.array(array)) for name, array in tensors.items()}
+    net = EdgeGate(weights, "graph_layers.1.bond_network.update_func.")
+    generator = torch.Generator().manual_seed(5)
+    centres = torch.arange(40) // 4
+    neighbours = torch.randint(0, 10, (40,), generator=generator)
+    shapes = (10, net.width), (40, net.width), (40, net.width)
+    values = [3 * torch.randn(s, generator=generator) for s in shapes]
+    results = []
+    for function in (_Compiled, _Plain):
+        inputs = [v.clone().requires_grad_() for v in values]
+        out = function.apply(*inputs, centres, neighbours, net)
+        results.append([out, *torch.autograd.grad((out * values[2]).sum(), inputs)])
+    for compiled, plain in zip(*results):
+        assert torch.allclose(compiled, plain, rtol=2e-5, atol=2e-5 * float(plain.abs().max()))
 
 
 def test_harmonics_obey_the_addition_theorem():

@@ -12,16 +12,21 @@ from mapcsp.crystals import distance_matrix, from_structure, to_structure
 from mapcsp.errors import UserError
 from mapcsp.records import Candidate, CandidatePool, Crystal, FitnessTerms, Label, RelaxedPool
 from mapcsp.relax.fetch import default_weights_path
-from mapcsp.relax.fire import evaluate_tolerantly
 from mapcsp.relax.guards import check_end, check_start, nearest_contacts
 from mapcsp.relax.m3gnet import M3GNet
 from mapcsp.relax.neighbours import find_neighbours
-from mapcsp.relax.potential import AtomBatch, BatchEvaluation, Potential, batch_crystals
+from mapcsp.relax.potential import (
+    AtomBatch,
+    BatchEvaluation,
+    Potential,
+    batch_crystals,
+    evaluate_tolerantly,
+)
 from mapcsp.relax.relax import relax_pools, run_relax
 from mapcsp.relax.relaxation import relax_crystals
-from mapcsp.relax.symmetrise import find_symmetry
 from mapcsp.settings import RelaxSettings
 from mapcsp.store import read_records, write_json, write_records
+from mapcsp.symmetry.operations import find_symmetry
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
@@ -335,12 +340,13 @@ def test_shaken_real_crystals_relax_back():
 
 
 @needs_weights
-def test_hostile_crystals_end_as_records_with_reasons_and_finite_numbers():
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.science)])
+def test_hostile_crystals_end_as_records_with_reasons_and_finite_numbers(count):
     rng = np.random.default_rng(11)
     elements = sorted(M3GNet().elements)
     crystals = []
-    for kind in range(40):
-        n = 100 if kind == 4 else int(rng.integers(1, 9))
+    for kind in range(count):
+        n = 100 if kind % 40 == 4 else int(rng.integers(1, 9))
         lattice = rng.normal(size=(3, 3)) * (n * 15 / 4) ** (1 / 3) * 1.5
         frac = rng.random((n, 3))
         if kind % 5 == 0:

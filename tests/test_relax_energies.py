@@ -73,6 +73,21 @@ def test_the_formation_energy_of_an_element_is_zero_in_its_reference_state():
     assert formation_energy_ev_per_atom(perovskite(), -8.0, references) is None
 
 
+@pytest.mark.parametrize(
+    "path", sorted(resource_path("tables").glob("reference_energies_*.json")), ids=lambda p: p.stem
+)
+def test_every_table_of_references_is_whole_and_agrees_with_the_others(path):
+    table, first = read_json(path), read_json(resource_path("tables/reference_energies_m3gnet.json"))
+    assert path.stem == "reference_energies_" + table["potential"].replace("-", "_")
+    assert set(table["elements"]) == SUPPORTED_ELEMENTS
+    assert table["needs_mp2020"] == (table["potential"] != "chgnet")
+    energies = {s: e["energy_ev_per_atom"] for s, e in table["elements"].items()}
+    # All learnt the same elements: they differ by their errors, except where the Materials Project's corrections are in.
+    gaps = [abs(energies[s] - e["energy_ev_per_atom"]) for s, e in first["elements"].items()]
+    assert np.median(gaps) < 0.05
+    assert max(gaps) < 0.5
+
+
 def test_the_table_of_references_covers_what_the_potential_knows():
     table = read_json(resource_path("tables/reference_energies_m3gnet.json"))
     assert table["content_hash"] == CONTENT_HASH

@@ -1,5 +1,6 @@
 """The same contract for every potential that is installed: what the rest of mapcsp relies on."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -9,6 +10,7 @@ from mapcsp.errors import UnsupportedElementError, UserError
 from mapcsp.records import Crystal
 from mapcsp.relax.backends import choose_device, load_potential
 from mapcsp.relax.fetch import default_weights_path
+from mapcsp.relax.matgl import check_energies
 from mapcsp.relax.potential import Potential, batch_crystals, evaluate
 from pymatgen.core import Lattice, Structure
 
@@ -171,6 +173,38 @@ def test_an_unknown_potential_or_calculator_is_a_users_mistake():
         load_potential("lennard-jones")
     with pytest.raises(UserError, match="ase:nowhere:Nothing"):
         load_potential("ase:nowhere:Nothing")
+
+
+class Distorted:
+    """A potential whose energies and forces are those of another, passed through functions."""
+
+    def __init__(self, potential, energy, forces=lambda forces: forces):
+        self.name, self.content_hash = "distorted", "0"
+        self.elements, self.needs_mp2020 = potential.elements, potential.needs_mp2020
+        self._potential, self._energy, self._forces = potential, energy, forces
+
+    def evaluate_batch(self, batch):
+        found = self._potential.evaluate_batch(batch)
+        return replace(
+            found,
+            energy_ev=self._energy(found.energy_ev),
+            forces_ev_per_ang=self._forces(found.forces_ev_per_ang),
+        )
+
+
+@pytest.mark.skipif(not INSTALLED["m3gnet"], reason="the M3GNet weights are not fetched")
+def test_the_check_of_known_crystals_passes_what_is_right_and_refuses_what_is_not():
+    right = load_potential("m3gnet", "cpu")
+    assert check_energies(right) == ""
+    assert "of its lattice constant" in check_energies(Distorted(right, lambda e: -e))
+    assert "not finite" in check_energies(Distorted(right, lambda e: e * np.nan))
+    assert "slope" in check_energies(Distorted(right, lambda e: e, lambda f: 1.5 * f))
+
+
+@pytest.mark.skipif(find_spec("matgl") is not None, reason="matgl is installed")
+def test_matgl_that_is_not_installed_is_said_in_a_line():
+    with pytest.raises(UserError, match=r"mapcsp\[matgl\]"):
+        load_potential("matgl:M3GNet-MP-2021.2.8-PES")
 
 
 def test_auto_takes_a_device_that_is_there():

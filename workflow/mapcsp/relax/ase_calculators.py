@@ -57,6 +57,8 @@ def load_ase(path: str) -> AsePotential:
     module_name, _, attribute = path.partition(":")
     try:
         make: Callable[[], Any] = getattr(importlib.import_module(module_name), attribute)
+        if not callable(make):
+            raise ValueError(f"{attribute} cannot be called")
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"relax.potential: 'ase:{path}' cannot be imported ({error}); give ase:<module>:<callable>"
@@ -76,7 +78,7 @@ def load_sevennet(name: str, device: str) -> AsePotential:
         from sevenn.calculator import SevenNetCalculator
     except ImportError:
         raise UserError(
-            f"relax.potential: {name} needs the package sevenn (GPL-3); install it with `pip install mapcsp[sevennet]`"
+            f"relax.potential: {name} needs the package sevenn (GPL-3); install it with `pip install 'mapcsp[sevennet]'`"
         ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that no GPU accelerator is installed

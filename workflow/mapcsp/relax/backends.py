@@ -7,7 +7,14 @@ from pathlib import Path
 from mapcsp.errors import UserError
 from mapcsp.relax.potential import Potential
 
-NAMES = ("m3gnet", "chgnet", "sevennet-0", "sevennet-l3i5", "ase:<module>:<callable>")
+NAMES = (
+    "m3gnet",
+    "chgnet",
+    "sevennet-0",
+    "sevennet-l3i5",
+    "matgl:<model or folder>",
+    "ase:<module>:<callable>",
+)
 
 
 def load_potential(name: str, device: str = "auto", weights: Path | None = None) -> Potential:
@@ -29,6 +36,10 @@ def load_potential(name: str, device: str = "auto", weights: Path | None = None)
         from mapcsp.relax.ase_calculators import load_sevennet
 
         return load_sevennet(name, where)
+    if name.startswith("matgl:"):
+        from mapcsp.relax.matgl import load_matgl
+
+        return load_matgl(name.removeprefix("matgl:"), where)
     if name.startswith("ase:"):
         from mapcsp.relax.ase_calculators import load_ase
 

@@ -32,7 +32,7 @@ class CHGNetPotential:
             from chgnet.model import CHGNet
         except ImportError:
             raise UserError(
-                "relax.potential: chgnet needs its package; install it with `pip install mapcsp[chgnet]`"
+                "relax.potential: chgnet needs its package; install it with `pip install 'mapcsp[chgnet]'`"
             ) from None
         with redirect_stdout(io.StringIO()):  # it prints its size
             self._model = CHGNet.load(use_device=device, verbose=False)

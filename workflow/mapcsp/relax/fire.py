@@ -9,13 +9,19 @@ structure has its own time step, and it ends by its largest force and stress com
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
-from mapcsp.relax.potential import EV_PER_ANG3_IN_GPA, AtomBatch, BatchEvaluation, Potential
-from mapcsp.relax.symmetrise import CrystalSymmetry
+from mapcsp.relax.potential import (
+    EV_PER_ANG3_IN_GPA,
+    AtomBatch,
+    BatchEvaluation,
+    Potential,
+    evaluate_tolerantly,
+)
+from mapcsp.symmetry.operations import CrystalSymmetry
 
 TIME_STEP_START, TIME_STEP_MAX = 0.1, 1.0
 TIME_STEP_GROWTH, TIME_STEP_CUT = 1.1, 0.5
@@ -67,12 +73,29 @@ class End:
     max_stress_gpa: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One structure at one step, as the potential saw it; arrays as in `Start`, forces (n, 3), eV/Å."""
+
+    lattice_ang: np.ndarray
+    positions_ang: np.ndarray
+    energy_ev: float
+    forces_ev_per_ang: np.ndarray
+
+
+OnFrame = Callable[[int, Frame], None]
+
+
 def relax_starts(
-    starts: Sequence[Start], potential: Potential, limits: Limits, on_end: Callable[[int, End], None]
+    starts: Sequence[Start],
+    potential: Potential,
+    limits: Limits,
+    on_end: Callable[[int, End], None],
+    on_frame: OnFrame | None = None,
 ) -> None:
     """Relax structures through one queue; a finished one makes room for the next.
 
-    `on_end` is called once for each structure, with its index in `starts`, as it ends.
+    `on_end` is called once for each structure, with its index in `starts`, as it ends; `on_frame` at each of its steps.
     """
     waiting = deque(range(len(starts)))
     flight = _launch(starts, [])
@@ -84,7 +107,7 @@ def relax_starts(
             free -= len(starts[boarding[-1]].numbers)
         if boarding:
             flight = _join(flight, _launch(starts, boarding))
-        flight = _retire_and_step(flight, starts, potential, limits, on_end)
+        flight = _retire_and_step(flight, starts, potential, limits, on_end, on_frame)
 
 
 @dataclass(eq=False)
@@ -149,6 +172,7 @@ def _retire_and_step(
     potential: Potential,
     limits: Limits,
     on_end: Callable[[int, End], None],
+    on_frame: OnFrame | None,
 ) -> _Flight:
     """Evaluate everything in flight, let what is finished leave, and move the rest by one step."""
     deformed = flight.deformation.transpose(0, 2, 1)
@@ -160,6 +184,9 @@ def _retire_and_step(
     _symmetrise(result, batch, [starts[i].symmetry for i in flight.index])
     fresh = flight.n_steps == 0
     flight.initial_energy[fresh] = result.energy_ev[fresh]
+    if on_frame is not None:
+        for index, frame in zip(flight.index, frames(batch, result)):
+            on_frame(int(index), frame)
 
     verdict = _judge(flight, result, batch.starts, limits)
     for i in np.flatnonzero(verdict.leaving):
@@ -170,6 +197,18 @@ def _retire_and_step(
     if len(flight.index):
         _step(flight, result.forces_ev_per_ang[stay[owner]], result.stress_gpa[stay], volumes)
     return flight
+
+
+def frames(batch: AtomBatch, result: BatchEvaluation) -> Iterator[Frame]:
+    """The structures of a batch, one by one."""
+    for i, (start, count) in enumerate(zip(batch.starts, batch.counts)):
+        atoms = slice(int(start), int(start + count))
+        yield Frame(
+            batch.lattices_ang[i],
+            batch.positions_ang[atoms],
+            float(result.energy_ev[i]),
+            result.forces_ev_per_ang[atoms],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,44 +322,3 @@ def _symmetrise(
                 batch.lattices_ang[i], result.forces_ev_per_ang[atoms]
             )
             result.stress_gpa[i] = symmetry.average_tensor(batch.lattices_ang[i], result.stress_gpa[i])
-
-
-def evaluate_tolerantly(potential: Potential, batch: AtomBatch) -> tuple[BatchEvaluation, dict[int, str]]:
-    """Evaluate a batch; if the potential fails on it, one structure at a time.
-
-    Returns the evaluation, NaN for structures on which the potential fails, and what it said about those, by position.
-    """
-    try:
-        return potential.evaluate_batch(batch), {}
-    except _POTENTIAL_FAILURES as error:
-        if len(batch.counts) == 1:
-            return _nothing(batch), {0: f"the potential failed: {type(error).__name__}: {str(error)[:200]}"}
-    results, faults = [], {}
-    for i in range(len(batch.counts)):
-        result, fault = evaluate_tolerantly(potential, batch.take(i, i + 1))
-        results.append(result)
-        if fault:
-            faults[i] = fault[0]
-    joined = [
-        np.concatenate([getattr(r, name) for r in results])
-        for name in ("energy_ev", "forces_ev_per_ang", "stress_gpa")
-    ]
-    return BatchEvaluation(*joined), faults
-
-
-# What numerical code raises on input that it cannot bear; torch's out-of-memory error is a RuntimeError.
-_POTENTIAL_FAILURES = (
-    RuntimeError,
-    ValueError,
-    ArithmeticError,
-    IndexError,
-    MemoryError,
-    np.linalg.LinAlgError,
-)
-
-
-def _nothing(batch: AtomBatch) -> BatchEvaluation:
-    b = len(batch.counts)
-    return BatchEvaluation(
-        np.full(b, np.nan), np.full(batch.positions_ang.shape, np.nan), np.full((b, 3, 3), np.nan)
-    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch.nn.functional import silu
 
 from mapcsp.elements import SYMBOLS
 from mapcsp.relax.fetch import CONTENT_HASH, default_weights_path, load_weights
+from mapcsp.relax.gated_bonds import SIDES, EdgeGate, dense_weights
 from mapcsp.relax.neighbours import NeighbourList, find_neighbours
 from mapcsp.relax.potential import (
     EV_PER_ANG3_IN_GPA,
@@ -36,7 +36,7 @@ BESSEL_ROOTS = (
 )
 _N_RADIAL = 3
 # Edges per network call: on a CPU the arrays of a call should stay in its cache, on a GPU calls should be few.
-_EDGES_PER_CALL_CPU = 4000
+_EDGES_PER_CALL_CPU = 3000
 _EDGES_PER_CALL_CUDA = 400_000
 
 
@@ -127,7 +127,7 @@ class _Network:
         self._blocks = [_Block(weights, i) for i in range(n_blocks)]
         final = "final.layers.0.atom_network.update_func."
         self._readout = [
-            [_dense_weights(weights, f"{final}{side}.layers.{i}.") for i in range(3)] for side in _SIDES
+            [dense_weights(weights, f"{final}{side}.layers.{i}.") for i in range(3)] for side in SIDES
         ]
         self._radial_coefficients = constant(smooth_radial_coefficients(cutoff_ang))
         self._radial_frequencies = constant(np.arange(1, _N_RADIAL + 2) * (math.pi / cutoff_ang))
@@ -200,88 +200,18 @@ class _Network:
         return (torch.stack([j0, j1, j2], dim=1) * self._bessel_norms).flatten(1)
 
 
-_SIDES = ("pipe", "gate")
-
-
 class _Block:
     """The weights of one round of messages."""
 
     def __init__(self, weights: dict[str, Tensor], i: int) -> None:
         three, graph = f"three_interactions.{i}.", f"graph_layers.{i}."
-        self.three_kernel, self.three_bias = _dense_weights(weights, three + "update_network.pipe.layers.0.")
+        self.three_kernel, self.three_bias = dense_weights(weights, three + "update_network.pipe.layers.0.")
         self.three_pipe = weights[three + "update_network2.pipe.layers.0.kernel"]
         self.three_gate = weights[three + "update_network2.gate.layers.0.kernel"]
-        self.bond = _EdgeGate(weights, graph + "bond_network.update_func.")
+        self.bond = EdgeGate(weights, graph + "bond_network.update_func.")
         self.bond_radial = weights[graph + "bond_network.weight_func.kernel"]
-        self.atom = _EdgeGate(weights, graph + "atom_network.bond_dense.")
+        self.atom = EdgeGate(weights, graph + "atom_network.bond_dense.")
         self.atom_radial = weights[graph + "atom_network.weight_update.kernel"]
-
-
-class _EdgeGate:
-    """A gated two-layer perceptron on (centre, neighbour, bond); the atoms' share of layer one is taken per atom."""
-
-    def __init__(self, weights: dict[str, Tensor], prefix: str) -> None:
-        first = [_dense_weights(weights, f"{prefix}{side}.layers.0.") for side in _SIDES]
-        kernel = torch.cat([k for k, _ in first], dim=1)
-        self.width = kernel.shape[0] // 3
-        self.centre, self.neighbour, self.bond = (part.contiguous() for part in kernel.split(self.width))
-        self.bias = torch.cat([b for _, b in first])
-        self.pipe, self.gate = (_dense_weights(weights, f"{prefix}{side}.layers.1.") for side in _SIDES)
-
-    def __call__(
-        self, atoms: Tensor, bonds: Tensor, scale: Tensor, centres: Tensor, neighbours: Tensor
-    ) -> Tensor:
-        """Evaluate on every bond; scale: (e, width), what the result is multiplied with. Returns (e, width)."""
-        return _GatedBonds.apply(atoms, bonds, scale, centres, neighbours, self)
-
-
-class _GatedBonds(torch.autograd.Function):
-    """`_EdgeGate` with its gradient by hand: most of the time goes here, and autograd's own takes a third more."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        atoms: Tensor,
-        bonds: Tensor,
-        scale: Tensor,
-        centres: Tensor,
-        neighbours: Tensor,
-        net: _EdgeGate,
-    ) -> Tensor:
-        hidden = torch.addmm(net.bias, bonds, net.bond)
-        hidden += (atoms @ net.centre).index_select(0, centres)
-        hidden += (atoms @ net.neighbour).index_select(0, neighbours)
-        active = silu(hidden)
-        linear = torch.addmm(net.pipe[1], active[:, : net.width], net.pipe[0])
-        gate = torch.addmm(net.gate[1], active[:, net.width :], net.gate[0]).sigmoid_()
-        value = silu(linear).mul_(gate)
-        ctx.save_for_backward(hidden, linear, gate, value, scale, centres, neighbours)
-        ctx.net, ctx.n_atoms = net, len(atoms)
-        return value * scale
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, linear, gate, value, scale, centres, neighbours = ctx.saved_tensors
-        net, (gradient,) = ctx.net, gradients
-        to_scale = gradient * value
-        # The derivative of v s(q) by q is v s (1 - s), and v s is `value`, so that of the scaled product is this:
-        to_gate = (1 - gate).mul_(to_scale).mul_(scale)
-        to_linear = torch.ops.aten.silu_backward(gate.mul(scale).mul_(gradient), linear)
-        to_hidden = torch.empty_like(hidden)
-        torch.mm(to_linear, net.pipe[0].t(), out=to_hidden[:, : net.width])
-        torch.mm(to_gate, net.gate[0].t(), out=to_hidden[:, net.width :])
-        to_hidden = torch.ops.aten.silu_backward(to_hidden, hidden)
-        to_atoms = None
-        if ctx.needs_input_grad[0]:  # not in the first block, whose atoms are embeddings
-            by_centre = torch.zeros(ctx.n_atoms, hidden.shape[1], device=hidden.device)
-            by_neighbour = torch.zeros_like(by_centre).index_add_(0, neighbours, to_hidden)
-            by_centre.index_add_(0, centres, to_hidden)
-            to_atoms = by_centre @ net.centre.t() + by_neighbour @ net.neighbour.t()
-        return to_atoms, to_hidden @ net.bond.t(), to_scale, None, None, None
-
-
-def _dense_weights(weights: dict[str, Tensor], prefix: str) -> tuple[Tensor, Tensor]:
-    return weights[prefix + "kernel"], weights[prefix + "bias"]
 
 
 def real_harmonics(unit: Tensor) -> Tensor:

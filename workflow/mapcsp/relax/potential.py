@@ -116,3 +116,44 @@ def check_elements(potential: Potential, numbers: np.ndarray) -> None:
         raise UnsupportedElementError(
             f"{potential.name} was not trained on {', '.join(unknown)}; drop these formulas"
         )
+
+
+def evaluate_tolerantly(potential: Potential, batch: AtomBatch) -> tuple[BatchEvaluation, dict[int, str]]:
+    """Evaluate a batch; if the potential fails on it, one structure at a time.
+
+    Returns the evaluation, NaN for structures on which the potential fails, and what it said about those, by position.
+    """
+    try:
+        return potential.evaluate_batch(batch), {}
+    except _POTENTIAL_FAILURES as error:
+        if len(batch.counts) == 1:
+            return _nothing(batch), {0: f"the potential failed: {type(error).__name__}: {str(error)[:200]}"}
+    results, faults = [], {}
+    for i in range(len(batch.counts)):
+        result, fault = evaluate_tolerantly(potential, batch.take(i, i + 1))
+        results.append(result)
+        if fault:
+            faults[i] = fault[0]
+    joined = [
+        np.concatenate([getattr(r, name) for r in results])
+        for name in ("energy_ev", "forces_ev_per_ang", "stress_gpa")
+    ]
+    return BatchEvaluation(*joined), faults
+
+
+# What numerical code raises on input that it cannot bear; torch's out-of-memory error is a RuntimeError.
+_POTENTIAL_FAILURES = (
+    RuntimeError,
+    ValueError,
+    ArithmeticError,
+    IndexError,
+    MemoryError,
+    np.linalg.LinAlgError,
+)
+
+
+def _nothing(batch: AtomBatch) -> BatchEvaluation:
+    b = len(batch.counts)
+    return BatchEvaluation(
+        np.full(b, np.nan), np.full(batch.positions_ang.shape, np.nan), np.full((b, 3, 3), np.nan)
+    )

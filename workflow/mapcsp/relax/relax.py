@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from mapcsp.provenance import file_sha256, value_hash
+from mapcsp.finished import FinishedResults
+from mapcsp.provenance import code_id, file_sha256, imported_modules, value_hash
 from mapcsp.records import Candidate, CandidatePool, RelaxedCandidate, RelaxedPool
 from mapcsp.relax.backends import load_potential
+from mapcsp.relax.fire import Frame
 from mapcsp.relax.guards import MIN_FORMATION_ENERGY_EV_PER_ATOM
+from mapcsp.relax.hull import PhaseSource, choose_phases, energies_above_hull
 from mapcsp.relax.potential import Potential
-from mapcsp.relax.references import References, formation_energy_ev_per_atom, read_references
+from mapcsp.relax.references import (
+    References,
+    formation_energy_ev_per_atom,
+    read_references,
+    references_path,
+)
 from mapcsp.relax.relaxation import Progress, Relaxation, relax_crystals
+from mapcsp.relax.trajectory import write_trajectory
 from mapcsp.settings import RelaxSettings, read_section
-from mapcsp.store import read_records, write_records
+from mapcsp.store import read_records, to_plain, write_records
+from mapcsp.symmetry.operations import find_space_group
+
+KEPT_TOLERANCE_ANG = 0.1
 
 
 def relax_pools(
@@ -22,18 +35,39 @@ def relax_pools(
     potential: Potential,
     progress: Progress | None = None,
     references: References | None = None,
+    trajectories_dir: Path | None = None,
 ) -> list[RelaxedPool]:
-    """Relax all candidates of all pools through one queue.
+    """Relax the candidates of each pool, one pool after another: a formula's result does not depend on its neighbours.
 
     progress: called with 1 for each finished candidate. references: default the stored table of the potential; without
-    one, formation energies are absent. Returns one pool a formula and one record a candidate, in the given order.
+    one, formation energies are absent. trajectories_dir: gets <formula id>/<candidate id>.extxyz if settings.trajectory.
+    Returns one pool a formula and one record a candidate, in the given order.
     """
     references = references or read_references(potential)
-    candidates = [candidate for pool in pools for candidate in pool.candidates]
-    relaxations = relax_crystals([c.crystal for c in candidates], settings, potential, progress)
     label = f"{potential.name} {potential.content_hash[:12]}"
-    records = iter([_record(c, r, references, label) for c, r in zip(candidates, relaxations)])
-    return [RelaxedPool(p.formula_id, p.formula, tuple(next(records) for _ in p.candidates)) for p in pools]
+    relaxed = []
+    for pool in pools:
+        ways: dict[int, list[Frame]] = {}
+        keep_ways = settings.trajectory and trajectories_dir is not None
+
+        def remember(i: int, frame: Frame, ways: dict[int, list[Frame]] = ways) -> None:
+            ways.setdefault(i, []).append(frame)
+
+        ends = relax_crystals(
+            [c.crystal for c in pool.candidates],
+            settings,
+            potential,
+            progress,
+            remember if keep_ways else None,
+        )
+        for i, frames in ways.items():
+            candidate = pool.candidates[i]
+            if trajectories_dir is not None:
+                path = trajectories_dir / pool.formula_id / f"{candidate.id}.extxyz"
+                write_trajectory(path, candidate.crystal.species, frames)
+        records = tuple(_record(c, e, references, label) for c, e in zip(pool.candidates, ends))
+        relaxed.append(RelaxedPool(pool.formula_id, pool.formula, records))
+    return relaxed
 
 
 def run_relax(
@@ -42,15 +76,45 @@ def run_relax(
     weights: Path | None,
     output: Path,
     progress: Progress | None = None,
-) -> None:
-    """Read candidate pools, relax them together and write one file of relaxed pools, in the order of `pool_files`.
+    finished_dir: Path | None = None,
+    trajectories_dir: Path | None = None,
+    phases_dir: Path | None = None,
+) -> str:
+    """Read candidate pools, relax them and write one file of relaxed pools, in the order of `pool_files`.
 
-    weights: of m3gnet; None for the default place. Raises UserError for missing weights, settings or pools.
+    weights: of m3gnet; None for the default place. progress: as in `relax_pools`; a bar if not given. finished_dir: where
+    each formula is kept as soon as it is there, so that a killed or repeated job does only what is missing; None keeps
+    nothing. trajectories_dir: as in `relax_pools`. phases_dir: where phases of the Materials Project are kept; None asks
+    for none. Returns a line that says what energies above the hull are measured from, or why there are none.
+    Raises UserError for missing weights, settings, pools or phases.
     """
+    from tqdm import tqdm
+
     settings = read_section(settings_file, RelaxSettings)
     potential = load_potential(settings.potential, settings.device, weights)
+    references, table = read_references(potential), references_path(potential)
+    phases, hull = choose_phases(settings.hull_table, phases_dir)
     pools = [pool for path in pool_files for pool in read_records(path, CandidatePool)]
-    relaxed = relax_pools(pools, settings, potential, progress)
+    base = [
+        code_id(*imported_modules("relax/relax")),
+        settings.model_dump(mode="json", exclude={"hull_table"}),
+        potential.content_hash,
+        file_sha256(table) if references is not None else "",
+    ]
+    finished = FinishedResults(finished_dir, RelaxedPool)
+    relaxed = []
+    with tqdm(
+        total=sum(len(p.candidates) for p in pools), desc="relax", unit="candidate", mininterval=5
+    ) as bar:
+        for pool in pools:
+            key = value_hash([*base, to_plain(pool)])
+            found = finished.get(pool.formula_id, key)
+            if found is None:
+                (found,) = relax_pools(
+                    [pool], settings, potential, progress or bar.update, references, trajectories_dir
+                )
+                finished.add(pool.formula_id, key, found)
+            relaxed.append(found if phases is None else with_hull(found, phases))
     write_records(
         output,
         RelaxedPool,
@@ -58,7 +122,19 @@ def run_relax(
         settings=value_hash(settings.model_dump()),
         inputs={path.name: file_sha256(path) for path in pool_files},
         potential=potential.content_hash,
+        hull="" if phases is None else phases.name,
     )
+    return hull
+
+
+def with_hull(pool: RelaxedPool, phases: PhaseSource) -> RelaxedPool:
+    """Give every candidate that has a formation energy its energy above the hull of `phases`."""
+    formation = [c.formation_energy_ev_per_atom if c.crystal is not None else None for c in pool.candidates]
+    if not any(energy is not None for energy in formation):
+        return pool
+    above = energies_above_hull(phases, pool.formula, formation)
+    candidates = (replace(c, energy_above_hull_ev_per_atom=e) for c, e in zip(pool.candidates, above))
+    return replace(pool, candidates=tuple(candidates))
 
 
 def _record(
@@ -70,6 +146,11 @@ def _record(
         if formation is not None and formation < MIN_FORMATION_ENERGY_EV_PER_ATOM:
             fault = f"a formation energy of {formation:.1f} eV/atom is not physical: the potential fails on this crystal"
             status, crystal, reason = "dropped", None, "; ".join(filter(None, [reason, fault]))
+        elif formation is not None:
+            reason = "; ".join(filter(None, [reason, references.doubt(crystal.species)]))
+    kept = None
+    if crystal is not None:
+        kept = find_space_group(crystal, KEPT_TOLERANCE_ANG) == candidate.label.space_group
     return RelaxedCandidate(
         candidate=candidate,
         status=status,
@@ -83,4 +164,5 @@ def _record(
         volume_change=outcome.volume_change,
         n_steps=outcome.n_steps,
         potential=label,
+        symmetry_kept=kept,
     )

@@ -9,12 +9,13 @@ import numpy as np
 
 from mapcsp.crystals import reduce_lattice, wrap
 from mapcsp.elements import atomic_number
+from mapcsp.provenance import derive_seed
 from mapcsp.records import Crystal
-from mapcsp.relax.fire import End, Limits, Start, relax_starts
+from mapcsp.relax.fire import End, Limits, OnFrame, Start, relax_starts
 from mapcsp.relax.guards import check_end, check_start
 from mapcsp.relax.potential import Potential
-from mapcsp.relax.symmetrise import find_symmetry
 from mapcsp.settings import RelaxSettings
+from mapcsp.symmetry.operations import find_symmetry
 
 Progress = Callable[[int], None]
 SYMMETRY_TOLERANCE_ANG = 0.01
@@ -45,10 +46,13 @@ def relax_crystals(
     settings: RelaxSettings,
     potential: Potential,
     progress: Progress | None = None,
+    on_frame: OnFrame | None = None,
 ) -> list[Relaxation]:
     """Relax cells and positions of crystals together; bad input and diverging relaxations become records, never errors.
 
-    progress: called with 1 for each crystal that is finished. Returns one record a crystal, in order.
+    progress: called with 1 for each crystal that is finished. on_frame: called with a crystal's place and each step of its
+    relaxation (in a reduced cell). Returns one record a crystal, in order. Raises UserError if `settings.method` needs a
+    package that is not installed.
     """
     done: list[Relaxation | None] = [None] * len(crystals)
     starts: list[Start] = []
@@ -68,8 +72,36 @@ def relax_crystals(
         done[prepared[k].index] = _relaxation(prepared[k], end, settings)
         report(1)
 
-    relax_starts(starts, potential, _limits(settings), finish)
+    shown = None if on_frame is None else _by_place(on_frame, prepared)
+    if settings.method == "bayesian":
+        _relax_by_energy(starts, potential, settings, finish, shown)
+    else:
+        relax_starts(starts, potential, _limits(settings), finish, shown)
     return [record for record in done if record is not None]
+
+
+def _by_place(on_frame: OnFrame, prepared: Sequence[_Prepared]) -> OnFrame:
+    """`on_frame` called with the place in the caller's list, not in the queue."""
+    return lambda k, frame: on_frame(prepared[k].index, frame)
+
+
+def _relax_by_energy(
+    starts: Sequence[Start],
+    potential: Potential,
+    settings: RelaxSettings,
+    on_end: Callable[[int, End], None],
+    on_frame: OnFrame | None,
+) -> None:
+    from mapcsp.relax.bayesian import relax_by_energy
+
+    for k, start in enumerate(starts):
+        # The same crystal is searched alike wherever it stands.
+        seed = derive_seed("bayesian", start.numbers.tolist(), start.lattice_ang.round(6).tolist())
+        end, way = relax_by_energy(start, potential, _limits(settings), settings.bayesian_evaluations, seed)
+        if on_frame is not None:
+            for frame in way:
+                on_frame(k, frame)
+        on_end(k, end)
 
 
 @dataclass(frozen=True, eq=False)
