@@ -1,56 +1,96 @@
+"""Fitting the ranking: comparison out of fold, temperature, what is written, what ships."""
+
+import dataclasses
+
 import numpy as np
 import pytest
 from mapcsp.ranking.features import NAMES
-from mapcsp.ranking.model import RankExample, load_ranker, log_probabilities, save_ranker
-from mapcsp.training.ranker import ENERGY_SCALE_EV_PER_ATOM, fit_two_terms
+from mapcsp.ranking.fit import fit_coefficients
+from mapcsp.ranking.model import RankerCoefficients, load_ranker
+from mapcsp.settings import Settings
+from mapcsp.training.ranker import calibrate, example_of, fit_pools, judge, out_of_fold
+from mapcsp.training.ranker_card import write_ranker_card
+from mapcsp.training.ranker_pools import MatchedPool, pools_key
 
-LABEL, ENERGY = NAMES.index("label_log_prob"), NAMES.index("energy_above_ev_per_atom")
+LABEL, ENERGY, SECOND = (NAMES.index(n) for n in ("label_log_prob", "energy_above", "rescored_above"))
+TERMS = ("label_log_prob", "energy_above")
 
 
-def pools(n: int, weight: float, seed: int = 0) -> list[RankExample]:
-    """Pools of five candidates, the right one drawn with the probability that a two-term ranker of `weight` gives it."""
+def pools(n: int, seed: int = 0) -> list[MatchedPool]:
+    """Pools of five candidates; label and second energy decide, the first energy is the second with errors."""
     rng = np.random.default_rng(seed)
-    examples = []
-    for _ in range(n):
+    found = []
+    for number in range(n):
         features = np.zeros((5, len(NAMES)))
         features[:, LABEL] = -rng.exponential(2.0, 5)
-        features[:, ENERGY] = rng.exponential(0.03, 5)
-        features[rng.integers(5), ENERGY] = 0.0
-        scores = weight * (features[:, LABEL] - features[:, ENERGY] / ENERGY_SCALE_EV_PER_ATOM)
+        second = rng.random(5)
+        features[:, SECOND] = second - second.min()
+        features[:, ENERGY] = np.clip(second + rng.normal(0, 0.3, 5), 0, 1)
+        scores = 0.6 * features[:, LABEL] - 3.0 * features[:, SECOND]
         chance = np.exp(np.append(scores, -3.0))
         drawn = rng.choice(6, p=chance / chance.sum())
-        examples.append(RankExample(features, np.zeros(5), np.arange(5) == drawn))
-    return examples
+        right = tuple(bool(i == drawn) for i in range(5))
+        first = right[int(np.argmax(features[:, LABEL]))]
+        found.append(
+            MatchedPool(
+                str(number), "NaCl", features, np.zeros(5), tuple(range(5)), right,
+                features[:, ENERGY], features[:, SECOND], first, None,
+            )
+        )  # fmt: skip
+    return found
 
 
-def test_the_fit_recovers_the_temperature_that_made_the_pools() -> None:
-    ranker = fit_two_terms(pools(1500, 0.6))
-    assert ranker.vector[LABEL] == pytest.approx(0.6, abs=0.08)
-    assert ranker.vector[ENERGY] == pytest.approx(-ranker.vector[LABEL] / ENERGY_SCALE_EV_PER_ATOM)
-    assert ranker.none_score == pytest.approx(-3.0, abs=0.4)
-    assert set(np.flatnonzero(ranker.vector)) == {LABEL, ENERGY}
+def test_out_of_fold_each_pool_is_judged_by_models_that_did_not_see_it():
+    examples = [example_of(p) for p in pools(60)]
+    scored = out_of_fold(examples, TERMS)
+    assert len(scored) == 180
+    seen = fit_coefficients(examples, TERMS)
+    ours = [judge(s).log_likelihood for s in scored]
+    best = [
+        judge(dataclasses.replace(s, linear=s.example.features @ seen.vector, none_score=seen.none_score))
+        for s in scored
+    ]
+    assert np.mean(ours) < np.mean([j.log_likelihood for j in best])
 
 
-def test_probabilities_of_a_fitted_ranker_are_calibrated_on_such_pools() -> None:
-    ranker = fit_two_terms(pools(1500, 0.6))
-    claimed, right = [], []
-    for example in pools(1500, 0.6, seed=1):
-        log_prob, _ = log_probabilities(example.features, example.log_weight, ranker)
-        claimed.append(np.exp(log_prob.max()))
-        right.append(example.right[log_prob.argmax()])
-    assert np.mean(claimed) == pytest.approx(np.mean(right), abs=0.04)
+def test_the_temperature_undoes_scores_that_are_too_sure():
+    scored = out_of_fold([example_of(p) for p in pools(400)], TERMS)
+    sure = [dataclasses.replace(s, linear=2.5 * s.linear, none_score=2.5 * s.none_score) for s in scored]
+    temperature, _ = calibrate(sure)
+    plain, _ = calibrate(scored)
+    assert plain == pytest.approx(1.0, abs=0.3)
+    assert temperature == pytest.approx(2.5 * plain, rel=0.05)
 
 
-def test_a_fit_survives_its_file_and_says_where_it_is_from(tmp_path) -> None:
-    ranker = fit_two_terms(pools(50, 0.6), note="made for a test")
-    save_ranker(tmp_path / "coefficients.json", ranker)
-    again = load_ranker(tmp_path / "coefficients.json")
-    assert again == ranker
-    assert (again.fitted, again.n_pools, again.note) == (True, 50, "made for a test")
+def test_a_fit_prefers_what_decides_and_its_figures_say_so(tmp_path):
+    fit = fit_pools(pools(150))
+    assert fit.with_rescore.vector[SECOND] < -1.5 and fit.with_rescore.vector[ENERGY] == 0.0
+    assert fit.without_rescore.vector[SECOND] == 0.0
+    figures = fit.figures
+    assert figures["pools"] == figures["pools_with_second_energies"] == 150
+    assert figures["with_rescore_chosen_log_likelihood"] > figures["without_rescore_chosen_log_likelihood"]
+    assert figures["without_rescore_chosen_log_likelihood"] > figures["without_rescore_label_log_likelihood"]
+    assert figures["right_in_pool"] >= figures["with_rescore_chosen_first"] > figures["first_by_energy"]
+    assert figures["with_rescore_chosen_calibration_error"] < 0.12
+    ranker = RankerCoefficients(
+        fit.without_rescore, fit.with_rescore, "m3gnet", "sevennet-l3i5", 150, "Made up."
+    )
+    write_ranker_card(tmp_path, ranker, figures, ["table.parquet"])
+    card = (tmp_path / "card.md").read_text()
+    assert f"| second energy | {figures['first_by_rescored_energy']:.3f} | |" in card
+    assert "`table.parquet`" in card and all(f"| `{name}` |" in card for name in NAMES)
 
 
-def test_the_shipped_ranking_is_fitted() -> None:
+def test_pools_are_kept_by_what_decides_them():
+    settings = Settings()
+    other = settings.model_copy(update={"pool": settings.pool.model_copy(update={"size": 5})})
+    report = settings.model_copy(update={"report": settings.report.model_copy(update={"title": "x"})})
+    assert pools_key(settings) == pools_key(report) != pools_key(other)
+
+
+def test_the_shipped_ranking_is_fitted():
     ranker = load_ranker()
-    assert ranker.fitted
     assert ranker.n_pools >= 100
-    assert ranker.vector[LABEL] > 0 > ranker.vector[ENERGY]
+    assert ranker.second_potential == "sevennet-l3i5"
+    assert ranker.without_rescore.vector[LABEL] > 0 > ranker.without_rescore.vector[ENERGY]
+    assert ranker.with_rescore.vector[LABEL] > 0 > ranker.with_rescore.vector[SECOND]

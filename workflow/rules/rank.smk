@@ -5,7 +5,7 @@ rule rank:
     input:
         intake=lambda wildcards: checkpoints.intake.get().output.manifest,
         pools=lambda wildcards: [f"results/pools/{chunk}.jsonl" for chunk in plan_table("chunks")],
-        relaxed=lambda wildcards: [f"results/relax/{chunk}.jsonl" for chunk in plan_table("chunks")],
+        relaxed=lambda wildcards: [f"{RANKED_POOLS}/{chunk}.jsonl" for chunk in plan_table("chunks")],
         settings="results/settings/ranking.json",
         ranker=model_files("ranker"),
     output:
@@ -19,12 +19,13 @@ rule rank:
     conda:
         "../../envs/crystals.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=for_list(2000, 800),
+        runtime=for_list(60, 4),
     params:
         code=stage_code("ranking/run"),
+        relaxed=RANKED_POOLS,
     message:
         "Rank all formulas"
     shell:
-        "mapcsp rank --intake results/intake --plan results/plan --pools results/pools"
-        " --relaxed results/relax --settings {input.settings:q} --output results/ranking > {log:q} 2>&1"
+        "mapcsp stage rank --intake results/intake --plan results/plan --pools results/pools"
+        " --relaxed {params.relaxed:q} --settings {input.settings:q} --output results/ranking > {log:q} 2>&1"

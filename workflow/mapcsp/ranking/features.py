@@ -9,6 +9,9 @@ import numpy as np
 
 from mapcsp.records import RelaxedCandidate
 
+# Energies above the lowest count up to about this much: beyond what a potential errs, more of it says no more.
+ENERGY_SCALE_EV_PER_ATOM = 0.05
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -20,22 +23,26 @@ class Feature:
 
 
 FEATURES = (
-    Feature("label_log_prob", "natural log of the predicted probability of the label", +1),
-    Feature("energy_above_ev_per_atom", "potential energy above the pool's lowest, at most 1", -1),
-    Feature("log_energy_above", "ln(1 + energy above the pool's lowest / 0.01 eV per atom)", -1),
+    Feature("label_log_prob", "natural log of the predicted probability of the label, at least -50", +1),
+    Feature(
+        "energy_above",
+        f"x / (x + {ENERGY_SCALE_EV_PER_ATOM} eV/atom), x the relaxing potential's energy above the pool's lowest",
+        -1,
+    ),
+    Feature(
+        "rescored_above",
+        f"x / (x + {ENERGY_SCALE_EV_PER_ATOM} eV/atom), x the second potential's energy above the pool's lowest",
+        -1,
+    ),
     Feature(
         "map_log_likelihood", "log-likelihood of the distances under the predicted map, within [-10, 10]", +1
     ),
     Feature("contact_dice", "overlap with the predicted contact map", +1),
-    Feature("bond_validity", "bond validity (AlphaCrystal eq. 2)", +1),
-    Feature("short_distance", "penalty on short distances, 0 or negative, at least -10", +1),
-    Feature("lattice_log_prob", "log density of the cell under its prediction, within [-20, 20]", +1),
-    Feature("volume_change", "|ln(volume after / before relaxation)|, at most 1", -1),
-    Feature("energy_drop_ev_per_atom", "energy lost in relaxation, at most 2", -1),
-    Feature("symmetry_kept", "1 if the space group after relaxation is the label's", +1),
     Feature("log_prototype_count", "ln(1 + known crystals behind the start geometry)", +1),
     Feature("log_found_again", "ln(candidates of the pool that relaxed into this crystal)", +1),
-    Feature("unconverged", "1 if the relaxation did not converge", -1),
+    Feature("symmetry_kept", "1 if the space group after relaxation is the label's", +1),
+    Feature("volume_change", "size of ln(volume after / before relaxation), at most 1", -1),
+    Feature("energy_drop_ev_per_atom", "energy lost in relaxation, at most 2", -1),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
 
@@ -47,34 +54,68 @@ def pool_features(
 
     space_groups: (n,), found after relaxation; groups: (n,), numbers of `duplicates.group_duplicates`.
     Returns (n, len(FEATURES)), finite. A fitness term that was switched off counts as the mean of the
-    pool's others, or 0. Raises ValueError for a candidate without energy.
+    pool's others, or 0; `rescored_above` is 0 where no candidate has a second energy. Raises ValueError for
+    a candidate without energy.
     """
+    energies = relaxed_energies(candidates)
+    rescored = rescored_energies(candidates, groups)
+    fitness = [relaxed.candidate.fitness for relaxed in candidates]
+    columns = {
+        "label_log_prob": np.array([max(r.candidate.label_log_prob, -50.0) for r in candidates]),
+        "energy_above": saturating(energies, ENERGY_SCALE_EV_PER_ATOM),
+        "rescored_above": np.zeros(len(candidates))
+        if rescored is None
+        else saturating(rescored, ENERGY_SCALE_EV_PER_ATOM),
+        "map_log_likelihood": _filled([f.map_log_likelihood for f in fitness], -10.0, 10.0),
+        "contact_dice": _filled([f.contact_dice for f in fitness], 0.0, 1.0),
+        "log_prototype_count": np.log1p([float(r.candidate.prototype_count) for r in candidates]),
+        "log_found_again": np.log([float(list(groups).count(g)) for g in groups]),
+        "symmetry_kept": np.array(
+            [float(r.candidate.label.space_group == sg) for r, sg in zip(candidates, space_groups)]
+        ),
+        "volume_change": _filled([_log_volume_change(r) for r in candidates], 0.0, 1.0),
+        "energy_drop_ev_per_atom": _filled([_energy_drop(r) for r in candidates], 0.0, 2.0),
+    }
+    return np.stack([columns[name] for name in NAMES], axis=1).reshape(len(candidates), len(NAMES))
+
+
+def saturating(energies_ev_per_atom: np.ndarray, scale_ev_per_atom: float) -> np.ndarray:
+    """Energy above the lowest as a number from 0 to 1, half at the scale: (n,).
+
+    A linear term would let the few crystals on which a potential is far off decide the fit.
+    """
+    above = energies_ev_per_atom - energies_ev_per_atom.min(initial=np.inf)
+    return above / (above + scale_ev_per_atom)
+
+
+def relaxed_energies(candidates: Sequence[RelaxedCandidate]) -> np.ndarray:
+    """Energies by the potential that relaxed: (n,), eV/atom; raises ValueError for a candidate without one."""
     energies = []
     for relaxed in candidates:
         if relaxed.energy_ev_per_atom is None:
             raise ValueError(f"candidate {relaxed.candidate.id} has no energy and cannot be ranked")
         energies.append(relaxed.energy_ev_per_atom)
-    above = np.array(energies) - min(energies, default=0.0)
-    fitness = [relaxed.candidate.fitness for relaxed in candidates]
-    columns = {
-        "label_log_prob": np.array([max(r.candidate.label_log_prob, -50.0) for r in candidates]),
-        "energy_above_ev_per_atom": np.minimum(above, 1.0),
-        "log_energy_above": np.log1p(above / 0.01),
-        "map_log_likelihood": _filled([f.map_log_likelihood for f in fitness], -10.0, 10.0),
-        "contact_dice": _filled([f.contact_dice for f in fitness], 0.0, 1.0),
-        "bond_validity": _filled([f.bond_validity for f in fitness], -10.0, 10.0),
-        "short_distance": _filled([f.short_distance for f in fitness], -10.0, 0.0),
-        "lattice_log_prob": _filled([f.lattice_log_prob for f in fitness], -20.0, 20.0),
-        "volume_change": _filled([_log_volume_change(r) for r in candidates], 0.0, 1.0),
-        "energy_drop_ev_per_atom": _filled([_energy_drop(r) for r in candidates], 0.0, 2.0),
-        "symmetry_kept": np.array(
-            [float(r.candidate.label.space_group == sg) for r, sg in zip(candidates, space_groups)]
-        ),
-        "log_prototype_count": np.log1p([float(r.candidate.prototype_count) for r in candidates]),
-        "log_found_again": np.log([float(list(groups).count(g)) for g in groups]),
-        "unconverged": np.array([float(r.status != "converged") for r in candidates]),
-    }
-    return np.stack([columns[name] for name in NAMES], axis=1).reshape(len(candidates), len(NAMES))
+    return np.array(energies)
+
+
+def rescored_energies(candidates: Sequence[RelaxedCandidate], groups: Sequence[int]) -> np.ndarray | None:
+    """Energies by the second potential: (n,), eV/atom; None where no candidate has one.
+
+    All candidates of a group are one crystal and have its lowest. A crystal that was not asked about counts
+    with its energy by the first potential, moved by the median difference of the two.
+    """
+    of_group: dict[int, float] = {}
+    for relaxed, group in zip(candidates, groups):
+        second = relaxed.rescored_energy_ev_per_atom
+        if second is not None:
+            of_group[group] = min(second, of_group.get(group, np.inf))
+    if not of_group:
+        return None
+    first = relaxed_energies(candidates)
+    shifts = [of_group[group] - energy for group, energy in zip(groups, first) if group in of_group]
+    return np.array(
+        [of_group.get(group, energy + float(np.median(shifts))) for group, energy in zip(groups, first)]
+    )
 
 
 def _filled(values: Sequence[float | None], low: float, high: float) -> np.ndarray:

@@ -9,8 +9,14 @@ import numpy as np
 from scipy.special import logsumexp
 
 from mapcsp.ranking.duplicates import group_duplicates
-from mapcsp.ranking.features import pool_features
-from mapcsp.ranking.model import RankerCoefficients, RankExample, log_probabilities, log_weights
+from mapcsp.ranking.features import pool_features, rescored_energies
+from mapcsp.ranking.model import (
+    RankerCoefficients,
+    RankExample,
+    group_log_probabilities,
+    log_probabilities,
+    log_weights,
+)
 from mapcsp.ranking.symmetry_found import FoundSymmetry, find_symmetry
 from mapcsp.records import (
     CandidatePool,
@@ -29,6 +35,7 @@ class AnalysedPool:
     """The candidates of a pool that can be ranked, with all that ranking needs; fields run in parallel.
 
     positions: (n,), where each stands in the pool. groups: (n,), number of the crystal each one is.
+    rescored_ev_per_atom: (n,), by the second potential (see `features.rescored_energies`); None without one.
     features: (n, features); log_weight: (n,).
     """
 
@@ -36,6 +43,7 @@ class AnalysedPool:
     candidates: tuple[RelaxedCandidate, ...]
     crystals: tuple[Crystal, ...]
     energies_ev_per_atom: np.ndarray
+    rescored_ev_per_atom: np.ndarray | None
     symmetries: tuple[FoundSymmetry, ...]
     groups: tuple[int, ...]
     features: np.ndarray
@@ -62,6 +70,7 @@ def analyse_pool(pool: RelaxedPool, symprec_ang: float) -> AnalysedPool:
         candidates=tuple(usable),
         crystals=tuple(crystals),
         energies_ev_per_atom=np.array(energies),
+        rescored_ev_per_atom=rescored_energies(usable, groups),
         symmetries=symmetries,
         groups=groups,
         features=pool_features(usable, [s.space_group for s in symmetries], groups),
@@ -71,8 +80,8 @@ def analyse_pool(pool: RelaxedPool, symprec_ang: float) -> AnalysedPool:
 
 def rank_example(
     pool: RelaxedPool, is_right: Callable[[Crystal], bool], symprec_ang: float
-) -> RankExample | None:
-    """Turn a pool whose answer is known into an example for `model.fit_ranker`; None if nothing of it can be ranked.
+) -> tuple[AnalysedPool, RankExample] | None:
+    """Turn a pool whose answer is known into an example for `fit.fit_coefficients`; None if nothing of it can be ranked.
 
     is_right: whether a relaxed crystal is the known one (`metrics.match.match_rms`); asked once for each
     distinct crystal of the pool, of its lowest-energy candidate.
@@ -85,7 +94,7 @@ def rank_example(
         if analysed.groups[i] not in verdicts:
             verdicts[analysed.groups[i]] = is_right(analysed.crystals[i])
     right = np.array([verdicts[group] for group in analysed.groups])
-    return RankExample(analysed.features, analysed.log_weight, right)
+    return analysed, RankExample(analysed.features, analysed.log_weight, np.array(analysed.groups), right)
 
 
 def rank_formula(
@@ -116,16 +125,19 @@ def rank_pool(
         outcome = FormulaOutcome(pool.formula_id, pool.formula, "failed", reason, len(pool.candidates), 0)
         return outcome, tuple(_summary(pool, r, None, None, None) for r in pool.candidates), ()
 
-    log_prob, _ = log_probabilities(analysed.features, analysed.log_weight, ranker)
+    chosen = ranker.of(analysed.rescored_ev_per_atom is not None)
+    log_prob, _ = log_probabilities(analysed.features, analysed.log_weight, chosen)
+    of_group = group_log_probabilities(log_prob, np.array(analysed.groups))
     by_probability = settings.rank_by == "probability"
-    order = _order(analysed, log_prob, by_probability)
+    sorted_by = None if by_probability else _sorting_energies(analysed, settings.rank_by)
+    order = _order(analysed, log_prob, sorted_by)
     lowest = float(analysed.energies_ev_per_atom.min())
     structures, symmetries = [], []
     for rank, members in enumerate(order[: settings.top_k], start=1):
         best = members[0]
         relaxed = analysed.candidates[best]
         energy = float(analysed.energies_ev_per_atom[best])
-        total = float(logsumexp(log_prob[list(members)]))
+        total = of_group[analysed.groups[best]]
         structures.append(
             RankedStructure(
                 formula_id=pool.formula_id,
@@ -134,12 +146,14 @@ def rank_pool(
                 z=analysed.symmetries[best].z,
                 space_group=analysed.symmetries[best].space_group,
                 probability=float(np.exp(total)) if by_probability else None,
-                score=total if by_probability else lowest - energy,
+                score=total if sorted_by is None else float(sorted_by.min() - sorted_by[best]),
                 formation_energy_ev_per_atom=relaxed.formation_energy_ev_per_atom,
                 energy_ev_per_atom=energy,
                 energy_above_best_ev_per_atom=energy - lowest,
                 relaxed=relaxed,
                 merged=len(members) - 1,
+                rescored_above_best_ev_per_atom=_rescored_above_best(analysed, best),
+                energy_uncertainty_ev_per_atom=_disagreement(analysed, best),
             )
         )
         symmetries.append(analysed.symmetries[best])
@@ -165,9 +179,43 @@ def rank_pool(
     return outcome, tuple(summaries), tuple(symmetries)
 
 
-def _order(analysed: AnalysedPool, log_prob: np.ndarray, by_probability: bool) -> list[tuple[int, ...]]:
-    """Members of each group, the one that stands for it first; groups in order of rank."""
-    energies = analysed.energies_ev_per_atom
+def _rescored_above_best(analysed: AnalysedPool, i: int) -> float | None:
+    rescored = analysed.rescored_ev_per_atom
+    if rescored is None or analysed.candidates[i].rescored_energy_ev_per_atom is None:
+        return None
+    return float(rescored[i] - rescored.min())
+
+
+def _disagreement(analysed: AnalysedPool, i: int) -> float | None:
+    """Difference of the two potentials' energies of one candidate, less the median over the pool's crystals."""
+    asked = {
+        group: relaxed.rescored_energy_ev_per_atom - energy
+        for group, relaxed, energy in zip(
+            analysed.groups, analysed.candidates, analysed.energies_ev_per_atom.tolist()
+        )
+        if relaxed.rescored_energy_ev_per_atom is not None
+    }
+    if len(asked) < 2 or analysed.groups[i] not in asked:
+        return None
+    return abs(asked[analysed.groups[i]] - float(np.median(list(asked.values()))))
+
+
+def _sorting_energies(analysed: AnalysedPool, rank_by: str) -> np.ndarray:
+    """The energies to rank by: (n,), eV/atom; the first potential's in a pool without second energies."""
+    if rank_by == "rescored_energy" and analysed.rescored_ev_per_atom is not None:
+        return analysed.rescored_ev_per_atom
+    return analysed.energies_ev_per_atom
+
+
+def _order(
+    analysed: AnalysedPool, log_prob: np.ndarray, sorted_by: np.ndarray | None
+) -> list[tuple[int, ...]]:
+    """Members of each group, the one that stands for it first; groups in order of rank.
+
+    sorted_by: (n,), energies to rank by, eV/atom; None for the probability.
+    """
+    by_probability = sorted_by is None
+    energies = analysed.energies_ev_per_atom if sorted_by is None else sorted_by
     members: dict[int, list[int]] = {}
     for i, group in enumerate(analysed.groups):
         members.setdefault(group, []).append(i)

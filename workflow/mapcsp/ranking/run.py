@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ RANKING_COLUMNS = (
     "energy_ev_per_atom",
     "formation_energy_ev_per_atom",
     "energy_above_best_ev_per_atom",
+    "energy_above_hull_ev_per_atom",
+    "rescored_energy_ev_per_atom",
+    "rescored_above_best_ev_per_atom",
+    "energy_uncertainty_ev_per_atom",
+    "prerelax_uncertainty_ang",
     "n_atoms_primitive",
     "volume_ang3_per_atom",
     "density_g_per_cm3",
@@ -61,8 +67,13 @@ RANKING_COLUMNS = (
     "status",
     "max_force_ev_per_ang",
     "potential",
+    "rescored_by",
     "candidate_id",
     "cif",
+)
+NO_SECOND_POTENTIAL = (
+    "Ranked without a second potential. Energies of SevenNet order polymorphs better: install it with "
+    "`pip install 'mapcsp[sevennet]'` and leave rescore.potential at auto, then run snakemake again."
 )
 FAILED_COLUMNS = ("id", "formula", "reason", "n_candidates", "n_relaxed")
 
@@ -77,10 +88,11 @@ def run_rank(
 ) -> None:
     """Rank every formula and write the final answer.
 
-    relaxed_files: RelaxedPool records; pool_files: CandidatePool records; intake_index: the intake's
-    index.json, which names all accepted formulas. Writes, in `output_dir`: ranking.csv, failed.csv,
-    outcomes.jsonl (FormulaOutcome), candidates.jsonl (CandidateSummary), cif/<shard>/<id>_<rank>.cif.
-    Raises StoreError if an accepted formula has no relaxed pool or two, or a pool's formula was not accepted.
+    relaxed_files: RelaxedPool records, with second energies or without; pool_files: CandidatePool records;
+    intake_index: the intake's index.json, which names all accepted formulas. Writes, in `output_dir`:
+    ranking.csv, failed.csv, outcomes.jsonl (FormulaOutcome), candidates.jsonl (CandidateSummary),
+    cif/<shard>/<id>_<rank>.cif. Raises StoreError if an accepted formula has no relaxed pool or two, or a
+    pool's formula was not accepted.
     """
     settings = read_section(settings_file, RankingSettings)
     ranker_file = ranker_file or default_ranker_file()
@@ -107,10 +119,14 @@ def run_rank(
         summaries.extend(of_pool)
     _delete_stale_cifs(output_dir, {s.cif for o in outcomes for s in o.structures})
 
+    asked = {c.rescored_by for pool in relaxed.values() for c in pool.candidates if c.rescored_by}
     provenance = {
         "settings": value_hash(settings.model_dump(mode="json")),
         "ranker": file_sha256(ranker_file),
+        "second_potential": ", ".join(sorted(asked)) or "none",
     }
+    if not asked:
+        print(NO_SECOND_POTENTIAL, file=sys.stderr)
     write_records(output_dir / "candidates.jsonl", CandidateSummary, summaries, **provenance)
     write_records(output_dir / "outcomes.jsonl", FormulaOutcome, outcomes, **provenance)
     write_csv(output_dir / "ranking.csv", RANKING_COLUMNS, rows)
@@ -183,6 +199,11 @@ def _row(structure: RankedStructure, symmetry: FoundSymmetry) -> list[Any]:
         "energy_ev_per_atom": structure.energy_ev_per_atom,
         "formation_energy_ev_per_atom": structure.formation_energy_ev_per_atom,
         "energy_above_best_ev_per_atom": structure.energy_above_best_ev_per_atom,
+        "energy_above_hull_ev_per_atom": relaxed.energy_above_hull_ev_per_atom,
+        "rescored_energy_ev_per_atom": relaxed.rescored_energy_ev_per_atom,
+        "rescored_above_best_ev_per_atom": structure.rescored_above_best_ev_per_atom,
+        "energy_uncertainty_ev_per_atom": structure.energy_uncertainty_ev_per_atom,
+        "prerelax_uncertainty_ang": candidate.prerelax_uncertainty_ang,
         "n_atoms_primitive": primitive.n_atoms,
         "volume_ang3_per_atom": primitive.volume_ang3 / primitive.n_atoms,
         "density_g_per_cm3": mass_u / conventional.lattice.volume * G_PER_CM3_OF_U_PER_ANG3,
@@ -197,6 +218,7 @@ def _row(structure: RankedStructure, symmetry: FoundSymmetry) -> list[Any]:
         "status": relaxed.status,
         "max_force_ev_per_ang": relaxed.max_force_ev_per_ang,
         "potential": relaxed.potential,
+        "rescored_by": relaxed.rescored_by,
         "candidate_id": candidate.id,
         "cif": structure.cif,
     }
