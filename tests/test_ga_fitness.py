@@ -16,6 +16,7 @@ from scipy import stats
 
 TOLERANCE = 1e-9
 BADDELEYITE = "baddeleyite ZrO2"
+WEIGHTS = ("weight_map", "weight_contact", "weight_bond", "weight_short", "weight_prior")
 
 
 def single(
@@ -159,14 +160,25 @@ def test_exchanged_rows_of_one_element_cost_by_row_but_not_sorted() -> None:
         ("weight_prior", "lattice_log_prob"),
     ],
 )
-def test_each_term_can_be_switched_off(weight: str, term: str) -> None:
+def test_a_term_of_weight_zero_counts_nothing_and_is_recorded(weight: str, term: str) -> None:
     _, cell, free = KNOWN["rutile TiO2"]
+    # Oxygen nearer to titanium: half the contacts are lost, and a distance is short.
+    free = [0.2]
+    all_on = dict.fromkeys(WEIGHTS, 1.0)
     on, off = (
-        single("rutile TiO2", cell, free),
-        single("rutile TiO2", cell, free, ReconstructSettings(**{weight: 0})),
+        single("rutile TiO2", cell, free, ReconstructSettings(**{**all_on, weight: value}))
+        for value in (1.0, 0.0)
     )
-    assert getattr(on, term) is not None
-    assert getattr(off, term) is None
+    assert getattr(on, term) == getattr(off, term) is not None
+    own = getattr(on, term) + (on.label_log_prob if weight == "weight_prior" else 0.0)
+    assert own != 0
+    assert on.total - off.total == pytest.approx(own)
+
+
+def test_without_any_term_there_is_no_fitness() -> None:
+    _, cell, free = KNOWN["rutile TiO2"]
+    with pytest.raises(ValueError, match="no term"):
+        single("rutile TiO2", cell, free, ReconstructSettings(**dict.fromkeys(WEIGHTS, 0.0)))
 
 
 def test_total_is_the_weighted_sum_of_the_terms() -> None:

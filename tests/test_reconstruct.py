@@ -14,10 +14,9 @@ from mapcsp.errors import StoreError
 from mapcsp.ga import reconstruct
 from mapcsp.ga.bench import bench_search
 from mapcsp.ga.modes import paper_settings
-from mapcsp.ga.progress import results_cache
 from mapcsp.ga.reconstruct import reconstruct_task, run_reconstruct
 from mapcsp.records import ReconstructionTask, TaskResult
-from mapcsp.settings import ReconstructSettings
+from mapcsp.settings import ReconstructSettings, parse_settings
 from mapcsp.store import read_records, to_plain, write_json, write_records
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
@@ -165,60 +164,95 @@ def test_a_job_writes_one_result_a_task(tmp_path: Path) -> None:
     assert [r.task_id for r in read_records(output, TaskResult)] == ["TiO2_136", "ZnS_186", "FeS2_205"]
 
 
-def test_a_killed_job_resumes_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task_file, settings_file, output = write_job(tmp_path, [known_task(n) for n in NAMES])
-    run_reconstruct([task_file], settings_file, output)
-    expected = output.read_bytes()
-    output.unlink()
-    results_cache(output).unlink()
-
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the tasks that are really searched, and not found finished."""
     done: list[str] = []
 
     def counted(task, settings):
-        if len(done) == 2:
-            raise KeyboardInterrupt
         done.append(task.id)
         return reconstruct_task(task, settings)
 
     monkeypatch.setattr(reconstruct, "reconstruct_task", counted)
-    with pytest.raises(KeyboardInterrupt):
-        run_reconstruct([task_file], settings_file, output)
-    assert not output.exists()
-    # The kill cut the last line in half.
-    cache = results_cache(output)
-    cache.write_text(cache.read_text()[:-40])
-    done.clear()
+    return done
+
+
+def test_a_killed_job_resumes_with_the_same_bytes(
+    tmp_path: Path, searched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_file, settings_file, output = write_job(tmp_path, [known_task(n) for n in NAMES])
     run_reconstruct([task_file], settings_file, output)
-    assert done == ["ZnS_186", "FeS2_205"]
+    expected = output.read_bytes()
+    output.unlink()
+    searched.clear()
+
+    with monkeypatch.context() as kill, pytest.raises(KeyboardInterrupt):
+        search = reconstruct.reconstruct_task
+
+        def killed(task, settings):
+            if len(searched) == 2:
+                raise KeyboardInterrupt
+            return search(task, settings)
+
+        kill.setattr(reconstruct, "reconstruct_task", killed)
+        run_reconstruct([task_file], settings_file, output, tmp_path / "finished")
+    assert not output.exists()
+    run_reconstruct([task_file], settings_file, output, tmp_path / "finished")
+    assert searched == [known_task(n).id for n in NAMES]
     assert output.read_bytes() == expected
 
 
-def test_a_changed_task_alone_is_searched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_search_is_not_repeated_in_another_job(tmp_path: Path, searched: list[str]) -> None:
     tasks = [known_task(n) for n in NAMES]
     task_file, settings_file, output = write_job(tmp_path, tasks)
-    run_reconstruct([task_file], settings_file, output)
+    finished = tmp_path / "finished"
+    run_reconstruct([task_file], settings_file, output, finished)
+    assert searched == [task.id for task in tasks]
+    expected = read_records(output, TaskResult)
+    searched.clear()
+    # The bucket has split: two of its tasks go to one job, the third to another, which holds a new one.
+    parts = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    write_records(parts[0], ReconstructionTask, tasks[:2])
+    write_records(parts[1], ReconstructionTask, [replace(tasks[0], id="new"), tasks[2]])
+    for part in parts:
+        run_reconstruct([part], settings_file, tmp_path / f"{part.stem}-results.jsonl", finished)
+    assert searched == ["new"]
+    found = [*read_records(tmp_path / "first-results.jsonl", TaskResult)]
+    found += read_records(tmp_path / "second-results.jsonl", TaskResult)[1:]
+    assert [to_plain(r) for r in found] == [to_plain(r) for r in expected]
+
+
+def test_a_damaged_finished_search_is_repeated(tmp_path: Path, searched: list[str]) -> None:
+    task_file, settings_file, output = write_job(tmp_path, [known_task(n) for n in NAMES])
+    finished = tmp_path / "finished"
+    run_reconstruct([task_file], settings_file, output, finished)
+    expected = output.read_bytes()
+    (damaged,) = finished.glob("*/ZnS_186.jsonl")
+    damaged.write_text(damaged.read_text()[:-40])
+    searched.clear()
+    run_reconstruct([task_file], settings_file, output, finished)
+    assert searched == ["ZnS_186"]
+    assert output.read_bytes() == expected
+
+
+def test_a_changed_task_alone_is_searched_again(tmp_path: Path, searched: list[str]) -> None:
+    tasks = [known_task(n) for n in NAMES]
+    task_file, settings_file, output = write_job(tmp_path, tasks)
+    run_reconstruct([task_file], settings_file, output, tmp_path / "finished")
     write_records(task_file, ReconstructionTask, [tasks[0], replace(tasks[1], seed=99), tasks[2]])
-    done: list[str] = []
-    monkeypatch.setattr(
-        reconstruct, "reconstruct_task", lambda t, s: done.append(t.id) or reconstruct_task(t, s)
-    )
-    output.unlink()
-    run_reconstruct([task_file], settings_file, output)
-    assert done == ["ZnS_186"]
-    # Header and three results: what no task asks for any more is gone.
-    assert len(results_cache(output).read_text().splitlines()) == 4
+    searched.clear()
+    run_reconstruct([task_file], settings_file, output, tmp_path / "finished")
+    assert searched == ["ZnS_186"]
+    assert len([*(tmp_path / "finished").glob("*/*.jsonl")]) == 3
 
 
-def test_a_changed_setting_searches_everything_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_setting_searches_everything_again(tmp_path: Path, searched: list[str]) -> None:
     task_file, settings_file, output = write_job(tmp_path, [known_task(RUTILE)])
-    run_reconstruct([task_file], settings_file, output)
+    run_reconstruct([task_file], settings_file, output, tmp_path / "finished")
     write_json(settings_file, replace_settings(max_evaluations=2001).model_dump(mode="json"))
-    done: list[str] = []
-    monkeypatch.setattr(
-        reconstruct, "reconstruct_task", lambda t, s: done.append(t.id) or reconstruct_task(t, s)
-    )
-    run_reconstruct([task_file], settings_file, output)
-    assert done == ["TiO2_136"]
+    searched.clear()
+    run_reconstruct([task_file], settings_file, output, tmp_path / "finished")
+    assert searched == ["TiO2_136"]
 
 
 def test_a_missing_task_file_is_named(tmp_path: Path) -> None:
@@ -227,11 +261,27 @@ def test_a_missing_task_file_is_named(tmp_path: Path) -> None:
         run_reconstruct([tmp_path / "nowhere.jsonl"], settings_file, output)
 
 
-def test_the_papers_settings_are_the_papers() -> None:
-    settings = paper_settings("cmcrystal")
-    assert (settings.mode, settings.population, settings.max_evaluations) == ("cmcrystal", 100, 100_000)
-    assert settings.mutation_rate == 0.001
-    assert settings.seed_fraction == 0
+@pytest.mark.parametrize("mode", ["cmcrystal", "dmcrystal"])
+def test_choosing_a_papers_mode_in_the_config_sets_the_papers_search(mode) -> None:
+    # config.yaml spells out every default.
+    config = {"reconstruct": {**ReconstructSettings().model_dump(mode="json"), "mode": mode}}
+    chosen = parse_settings(config).reconstruct
+    assert chosen == paper_settings(mode)
+    assert (chosen.population, chosen.max_evaluations, chosen.mutation_rate) == (100, 100_000, 0.001)
+    assert (chosen.seed_fraction, chosen.patience) == (0, 1000)
+
+
+def test_what_the_user_sets_stays_in_a_papers_mode() -> None:
+    chosen = parse_settings({"reconstruct": {"mode": "cmcrystal", "max_evaluations": 500}}).reconstruct
+    assert (chosen.max_evaluations, chosen.mutation_rate) == (500, 0.001)
+    # Frozen to a file and read again, as the stage does.
+    assert ReconstructSettings.model_validate(chosen.model_dump(mode="json")) == chosen
+
+
+def test_the_papers_modes_use_no_known_geometry() -> None:
+    task = known_task("wurtzite ZnS", with_seed=True)
+    result = reconstruct_task(task, paper_settings("dmcrystal").model_copy(update={"max_evaluations": 2000}))
+    assert {c.origin for c in result.candidates} == {"search"}
 
 
 def test_the_bench_measures_all_three_rates() -> None:

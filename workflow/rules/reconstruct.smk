@@ -1,12 +1,20 @@
 # Genetic searches: one job holds the (formula, space group) tasks of one bucket.
 
 
+def find_seed_structures(names):
+    """The user's crystals to start from, which must be there before anything runs."""
+    missing = [name for name in names if not os.path.isfile(name)]
+    if missing and workflow.is_main_process:
+        raise UserError(f"config: reconstruct.seed_structures: {missing[0]} is not a file; name CIF files")
+    return names
+
+
 rule reconstruct:
     input:
         tasks=lambda wildcards: [f"results/plan/{file}" for file in plan_table("buckets")[wildcards.bucket]],
         settings="results/settings/reconstruct.json",
         tables=CRYSTAL_TABLES,
-        seed_structures=SETTINGS.reconstruct.seed_structures,
+        seed_structures=stop_on_user_error(find_seed_structures, SETTINGS.reconstruct.seed_structures),
     output:
         "results/reconstruct/{bucket}.jsonl",
     log:
@@ -17,12 +25,12 @@ rule reconstruct:
         "../../envs/crystals.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         code=stage_code("ga/reconstruct"),
     message:
         "Reconstruct {wildcards.bucket}"
     shell:
-        "mapcsp reconstruct --plan results/plan --bucket {wildcards.bucket:q}"
-        " --settings {input.settings:q} --output {output:q} > {log:q} 2>&1"
+        "mapcsp stage reconstruct --plan results/plan --bucket {wildcards.bucket:q}"
+        " --settings {input.settings:q} --finished results/finished/reconstruct --output {output:q} > {log:q} 2>&1"

@@ -50,7 +50,7 @@ class Objective:
 class Evaluation:
     """Fitness of a population.
 
-    total: (p,), what the search maximises. terms: (p,) each, by name of the field of FitnessTerms; absent if off.
+    total: (p,), what the search maximises. terms: (p,) each, by name of the field of FitnessTerms, those of weight 0 too.
     """
 
     total: np.ndarray
@@ -152,7 +152,7 @@ def evaluate(objective: Objective, cells: np.ndarray, free_coords: np.ndarray) -
     )
     if objective.target is not None:
         _fill_map_terms(pairs, objective.target, distances, table)
-    terms = _switched_on(objective, table, cells)
+    terms = _terms(objective, table, cells)
     return Evaluation(_total(settings, terms), terms)
 
 
@@ -196,25 +196,22 @@ def _log_constant(degrees: float) -> float:
     return math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - 0.5 * math.log(degrees * math.pi)
 
 
-def _switched_on(objective: Objective, table: np.ndarray, cells: np.ndarray) -> dict[str, np.ndarray]:
-    settings, has_map = objective.settings, objective.target is not None
-    terms: dict[str, np.ndarray] = {}
-    if settings.mode == "dmcrystal":
+def _terms(objective: Objective, table: np.ndarray, cells: np.ndarray) -> dict[str, np.ndarray]:
+    """The terms of the mode; those of weight 0 too, since the ranking may learn from what the search did not use."""
+    mode = objective.settings.mode
+    if mode == "dmcrystal":
         return {"distance_error_ang": table[:, kernels.ERROR]}
-    if settings.mode == "cmcrystal":
+    if mode == "cmcrystal":
         return {"contact_dice": table[:, kernels.DICE], "bond_validity": table[:, kernels.BOND]}
-    if has_map and settings.weight_map > 0:
+    terms: dict[str, np.ndarray] = {}
+    if objective.target is not None:
         terms["map_log_likelihood"] = table[:, kernels.MAP]
         terms["distance_error_ang"] = table[:, kernels.ERROR]
-    if has_map and settings.weight_contact > 0:
         terms["contact_dice"] = table[:, kernels.DICE]
-    if settings.weight_bond > 0:
-        terms["bond_validity"] = table[:, kernels.BOND]
-    if settings.weight_short > 0:
-        terms["short_distance"] = table[:, kernels.SHORT]
-    if settings.weight_prior > 0:
-        terms["label_log_prob"] = np.full(len(table), objective.prediction.log_prob)
-        terms["lattice_log_prob"] = np.broadcast_to(lattice_log_prob(objective.prediction, cells), len(table))
+    terms["bond_validity"] = table[:, kernels.BOND]
+    terms["short_distance"] = table[:, kernels.SHORT]
+    terms["label_log_prob"] = np.full(len(table), objective.prediction.log_prob)
+    terms["lattice_log_prob"] = np.broadcast_to(lattice_log_prob(objective.prediction, cells), len(table))
     return terms
 
 
@@ -231,10 +228,10 @@ def _total(settings: ReconstructSettings, terms: dict[str, np.ndarray]) -> np.nd
         "label_log_prob": settings.weight_prior,
         "lattice_log_prob": settings.weight_prior,
     }
-    parts = [weights[name] * column for name, column in terms.items() if name in weights]
+    parts = [weights[name] * column for name, column in terms.items() if weights.get(name, 0.0) > 0]
     if not parts:
         raise ValueError(
-            "every term of the fitness is switched off; set one weight of `reconstruct:` above 0"
+            "no term of the fitness is left: set a weight of `reconstruct:` above 0 that needs no map, or predict maps"
         )
     return np.sum(parts, axis=0)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from mapcsp.errors import UserError
+from mapcsp.finished import FinishedResults
 from mapcsp.ga.distinct import first_of_each, invariants
 from mapcsp.ga.fitness import Evaluation, Objective, build_objective, evaluate
 from mapcsp.ga.genes import impose_from_free
-from mapcsp.ga.progress import FinishedResults, results_cache
 from mapcsp.ga.score import candidate_score
 from mapcsp.ga.search import Population, search_labels
 from mapcsp.ga.seeds import Seed, label_seeds, read_user_seeds
@@ -57,7 +57,8 @@ def reconstruct_task(task: ReconstructionTask, settings: ReconstructSettings) ->
     objectives = [
         build_objective(prediction, predicted, settings) for prediction, predicted in zip(labels, maps)
     ]
-    seeds = [label_seeds(prediction, user) for prediction in labels]
+    # The papers' searches know no geometry of other crystals.
+    seeds = [label_seeds(prediction, user, prototypes=settings.mode == "full") for prediction in labels]
     known = [_known_geometries(objective, s) for objective, s in zip(objectives, seeds)]
     evaluations = sum(len(k) for k in known)
 
@@ -147,7 +148,7 @@ def _distinct(
     found = [*known, *searched]
     if not found:
         return []
-    by_map = bool(searched) and searched[0].fitness.map_log_likelihood is not None
+    by_map = bool(searched) and objective.target is not None and objective.settings.weight_map > 0
     leaders = [*(searched[:1] if by_map else []), *known[:1]]
     rest = sorted((f for f in found if f not in leaders), key=lambda f: -f.fitness.total)
     ordered = [*leaders, *rest]
@@ -183,11 +184,13 @@ def _candidate(
     )
 
 
-def run_reconstruct(task_files: list[Path], settings_file: Path, output: Path) -> None:
+def run_reconstruct(
+    task_files: list[Path], settings_file: Path, output: Path, finished_dir: Path | None = None
+) -> None:
     """Search all tasks of some files and write one TaskResult a task, in order, to `output`.
 
-    A finished result goes at once to `results_cache(output)`, which a job does not declare as its output, so that a
-    killed or repeated job does only what is missing. Raises UserError for a task id that occurs twice.
+    finished_dir: where each result is kept as soon as it is there, so that a killed or repeated job does only what is
+    missing; None keeps nothing. Raises UserError for a task id that occurs twice.
     """
     from tqdm import tqdm
 
@@ -200,16 +203,15 @@ def run_reconstruct(task_files: list[Path], settings_file: Path, output: Path) -
         settings.model_dump(mode="json"),
         [file_sha256(Path(f)) for f in settings.seed_structures],
     ]
+    finished = FinishedResults(finished_dir, TaskResult)
     results = []
-    with FinishedResults(results_cache(output)) as finished:
-        for task in tqdm(tasks, desc="reconstruct", unit="task", mininterval=5):
-            key = value_hash([*base, to_plain(task)])
-            result = finished.get(key)
-            if result is None:
-                result = reconstruct_task(task, settings)
-                finished.add(key, result)
-            results.append(result)
-            finished.keep(key)
+    for task in tqdm(tasks, desc="reconstruct", unit="task", mininterval=5):
+        key = value_hash([*base, to_plain(task)])
+        result = finished.get(task.id, key)
+        if result is None:
+            result = reconstruct_task(task, settings)
+            finished.add(task.id, key, result)
+        results.append(result)
     write_records(
         output, TaskResult, results, settings=value_hash(settings.model_dump(mode="json")), code=base[0]
     )

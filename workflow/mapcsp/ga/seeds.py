@@ -30,10 +30,12 @@ class Seed:
     origin: str
 
 
-def label_seeds(prediction: LabelPrediction, user: dict[str, list[SeedGeometry]]) -> tuple[Seed, ...]:
-    """All seeds of one label, the user's first."""
+def label_seeds(
+    prediction: LabelPrediction, user: dict[str, list[SeedGeometry]], prototypes: bool = True
+) -> tuple[Seed, ...]:
+    """All seeds of one label, the user's first; without `prototypes` the user's alone."""
     own = [Seed(g, "user_seed") for g in user.get(prediction.label.key, [])]
-    return (*own, *(Seed(g, "prototype") for g in prediction.seeds))
+    return (*own, *(Seed(g, "prototype") for g in prediction.seeds if prototypes))
 
 
 def random_genes(layout: GeneLayout, count: int, rng: np.random.Generator) -> np.ndarray:
