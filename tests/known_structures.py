@@ -7,7 +7,7 @@ from mapcsp.records import Crystal
 from pymatgen.core import Lattice, Structure
 
 
-def _primitive(space_group: str, lattice: Lattice, sites: dict[str, list[list[float]]]) -> Crystal:
+def primitive(space_group: str, lattice: Lattice, sites: dict[str, list[list[float]]]) -> Crystal:
     species = [symbol for symbol, points in sites.items() for _ in points]
     points = [point for listed in sites.values() for point in listed]
     structure = Structure.from_spacegroup(space_group, lattice, species, points)
@@ -16,41 +16,41 @@ def _primitive(space_group: str, lattice: Lattice, sites: dict[str, list[list[fl
 
 def rock_salt() -> Crystal:
     """Halite NaCl: Swanson and Fuyat, NBS Circular 539, vol. 2, 41 (1953)."""
-    return _primitive("Fm-3m", Lattice.cubic(5.6402), {"Na": [[0, 0, 0]], "Cl": [[0.5, 0.5, 0.5]]})
+    return primitive("Fm-3m", Lattice.cubic(5.6402), {"Na": [[0, 0, 0]], "Cl": [[0.5, 0.5, 0.5]]})
 
 
 def fluorite() -> Crystal:
     """Fluorite CaF2: Swanson and Tatge, NBS Circular 539, vol. 1, 69 (1953)."""
-    return _primitive("Fm-3m", Lattice.cubic(5.4626), {"Ca": [[0, 0, 0]], "F": [[0.25, 0.25, 0.25]]})
+    return primitive("Fm-3m", Lattice.cubic(5.4626), {"Ca": [[0, 0, 0]], "F": [[0.25, 0.25, 0.25]]})
 
 
 def layered_licoo2() -> Crystal:
     """Layered LiCoO2: Orman and Wiseman, Acta Cryst. C 40, 12 (1984)."""
     sites = {"Li": [[0, 0, 0]], "Co": [[0, 0, 0.5]], "O": [[0, 0, 0.2395]]}
-    return _primitive("R-3m", Lattice.hexagonal(2.8161, 14.0536), sites)
+    return primitive("R-3m", Lattice.hexagonal(2.8161, 14.0536), sites)
 
 
 def perovskite() -> Crystal:
     """Cubic SrTiO3: Swanson and Fuyat, NBS Circular 539, vol. 3, 44 (1954)."""
     sites = {"Sr": [[0, 0, 0]], "Ti": [[0.5, 0.5, 0.5]], "O": [[0, 0.5, 0.5]]}
-    return _primitive("Pm-3m", Lattice.cubic(3.905), sites)
+    return primitive("Pm-3m", Lattice.cubic(3.905), sites)
 
 
 def rutile() -> Crystal:
     """Rutile TiO2: Abrahams and Bernstein, J. Chem. Phys. 55, 3206 (1971)."""
     sites = {"Ti": [[0, 0, 0]], "O": [[0.3048, 0.3048, 0]]}
-    return _primitive("P4_2/mnm", Lattice.tetragonal(4.5937, 2.9587), sites)
+    return primitive("P4_2/mnm", Lattice.tetragonal(4.5937, 2.9587), sites)
 
 
 def zinc_blende() -> Crystal:
     """Sphalerite ZnS: Skinner, Am. Mineral. 46, 1399 (1961)."""
-    return _primitive("F-43m", Lattice.cubic(5.4093), {"Zn": [[0, 0, 0]], "S": [[0.25, 0.25, 0.25]]})
+    return primitive("F-43m", Lattice.cubic(5.4093), {"Zn": [[0, 0, 0]], "S": [[0.25, 0.25, 0.25]]})
 
 
 def magnesium_diboride() -> Crystal:
     """MgB2: Nagamatsu et al., Nature 410, 63 (2001)."""
     sites = {"Mg": [[0, 0, 0]], "B": [[1 / 3, 2 / 3, 0.5]]}
-    return _primitive("P6/mmm", Lattice.hexagonal(3.086, 3.524), sites)
+    return primitive("P6/mmm", Lattice.hexagonal(3.086, 3.524), sites)
 
 
 def kesterite() -> Crystal:
@@ -61,7 +61,7 @@ def kesterite() -> Crystal:
         "Sn": [[0, 0, 0.5]],
         "S": [[0.756, 0.7566, 0.8722]],
     }
-    return _primitive("I-4", Lattice.tetragonal(5.427, 10.871), sites)
+    return primitive("I-4", Lattice.tetragonal(5.427, 10.871), sites)
 
 
 KNOWN = {

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mapcsp.deeprelax.run import prerelaxed
 from mapcsp.ga.pool import pool_candidates
 from mapcsp.ga.reconstruct import reconstruct_task
 from mapcsp.maps.models import MapModel
 from mapcsp.maps.models import load_model as load_maps
 from mapcsp.maps.predict import predict_label_maps
 from mapcsp.planning.plan import plan_formula
-from mapcsp.records import CandidatePool, FormulaEntry, FormulaMaps, RelaxedPool
+from mapcsp.records import (
+    CandidatePool,
+    FormulaEntry,
+    FormulaMaps,
+    RelaxedPool,
+    SymmetryPrediction,
+    TaskResult,
+)
 from mapcsp.relax.potential import Potential
 from mapcsp.relax.relax import relax_pools
 from mapcsp.resources import resource_path
-from mapcsp.settings import Settings
+from mapcsp.settings import ReconstructSettings, Settings
 from mapcsp.symmetry.model import SymmetryModel
 from mapcsp.symmetry.model import load_model as load_symmetry
 from mapcsp.symmetry.predict import predict_symmetry
@@ -36,6 +44,15 @@ def load_models(settings: Settings) -> Models:
     )
 
 
+def search_formula(
+    prediction: SymmetryPrediction, models: Models, settings: Settings, search: ReconstructSettings
+) -> list[TaskResult]:
+    """Maps of the predicted labels, and one search a space group; results in the order of the plan."""
+    maps = tuple(predict_label_maps(models.maps, prediction.labels, settings.maps.batch_size))
+    tasks = plan_formula(prediction, FormulaMaps(prediction.id, maps), settings.seed)
+    return [reconstruct_task(task, search) for task in tasks]
+
+
 def predict_pool(
     entry: FormulaEntry, models: Models, settings: Settings, hidden_formula: int | None = None
 ) -> CandidatePool:
@@ -44,13 +61,11 @@ def predict_pool(
     hidden_formula: hash of a formula whose own training crystals are left out. Raises UserError as `predict_symmetry` does.
     """
     prediction = predict_symmetry(entry, settings.symmetry, models.symmetry, hidden_formula)
-    maps = tuple(predict_label_maps(models.maps, prediction.labels, settings.maps.batch_size))
-    tasks = plan_formula(prediction, FormulaMaps(entry.id, maps), settings.seed)
-    return pool_candidates([reconstruct_task(task, settings.reconstruct) for task in tasks], settings.pool)
+    return pool_candidates(search_formula(prediction, models, settings, settings.reconstruct), settings.pool)
 
 
 def relax_together(
     pools: Sequence[CandidatePool], settings: Settings, potential: Potential
 ) -> list[RelaxedPool]:
-    """Relax the pools of many formulas through one queue, which keeps the batches full."""
-    return relax_pools(pools, settings.relax, potential)
+    """Relax the pools of many formulas, in one pass first where the settings say so."""
+    return relax_pools(prerelaxed(pools, settings.relax), settings.relax, potential)

@@ -75,3 +75,19 @@ def brier_score(claimed: Sequence[float] | np.ndarray, right: Sequence[bool] | n
     if p.shape != r.shape or not p.size:
         raise ValueError(f"got {p.shape} probabilities for {r.shape} outcomes")
     return float(np.mean((p - r) ** 2))
+
+
+def calibration_noise_floor(
+    claimed: Sequence[float] | np.ndarray, n_bins: int = 10, seed: int = 0
+) -> tuple[float, float]:
+    """Expected calibration error of perfectly calibrated predictions with these claims: mean and 95th percentile.
+
+    claimed: (n,), in [0, 1]. Outcomes are drawn 2,000 times with the claimed probabilities, in bins of equal width. The
+    error is never 0: chance alone moves the share of a bin with m predictions by about sqrt(p (1 - p) / m).
+    """
+    p = np.asarray(claimed, float)
+    outcomes = np.random.default_rng(seed).random((2000, len(p))) < p
+    in_bin = np.minimum((p * n_bins).astype(int), n_bins - 1)[:, None] == np.arange(n_bins)
+    # |sum of claims - sum of outcomes| of a bin is its number of predictions times the difference of means.
+    errors = np.abs((outcomes - p) @ in_bin).sum(axis=1) / len(p)
+    return float(errors.mean()), float(np.percentile(errors, 95))

@@ -68,31 +68,11 @@ def match_rms(predicted: Crystal, true: Crystal, tolerance: MatchTolerance = LOO
     return None if found is None else float(found[0])
 
 
-def first_match(
-    predictions: Sequence[Crystal | None],
-    targets: Sequence[Crystal],
-    tolerance: MatchTolerance = LOOSE,
-    k: int = 20,
-) -> list[float | None]:
-    """For each of the first k predictions, its smallest RMS displacement to any of the targets, or None.
-
-    targets: the one true crystal, or all known polymorphs of the formula. A prediction that is None matches
-    nothing.
-    """
-    found = []
-    for predicted in predictions[:k]:
-        all_rms = (
-            [match_rms(predicted, target, tolerance) for target in targets] if predicted is not None else []
-        )
-        found.append(min((rms for rms in all_rms if rms is not None), default=None))
-    return found
-
-
 def match_rate_at(k: int, matches: Sequence[Sequence[float | None]]) -> MatchRate:
     """Match rate within the first k predictions.
 
-    matches: for each target, the RMS of each of its predictions in order of rank, or None (see
-    `first_match`); a target without predictions is not matched. Raises ValueError without targets.
+    matches: for each target, the RMS of each of its predictions in order of rank, None where it is another crystal;
+    a target without predictions is not matched. Raises ValueError without targets.
     """
     if not matches:
         raise ValueError("a match rate needs at least one target")

@@ -8,7 +8,6 @@ well-defined ones. They are here so that published tables can be compared (progr
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
@@ -37,14 +36,6 @@ def sinkhorn_ang(true_ang: np.ndarray, predicted_ang: np.ndarray) -> float:
             break
     plan = np.exp((u[:, None] + v - cost) / epsilon)
     return float((plan * cost).sum())
-
-
-def assignment_ang(true_ang: np.ndarray, predicted_ang: np.ndarray) -> float | None:
-    """What `sinkhorn_ang` would converge to: least sum of distances over pairings, Å; None for unequal counts."""
-    if len(true_ang) != len(predicted_ang):
-        return None
-    cost = cdist(true_ang, predicted_ang)
-    return float(cost[linear_sum_assignment(cost)].sum())
 
 
 def chamfer_ang(true_ang: np.ndarray, predicted_ang: np.ndarray) -> float:

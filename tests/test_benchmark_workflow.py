@@ -1,0 +1,106 @@
+"""`snakemake benchmark` on the twenty well-known crystals of the repository, and what runs again after a change."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from mapcsp.relax.fetch import default_weights_path
+
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.xdist_group("benchmark"),
+    pytest.mark.skipif(
+        not default_weights_path().exists(), reason="needs the M3GNet weights: mapcsp fetch-potential"
+    ),
+]
+REPOSITORY = Path(__file__).parents[1]
+VARIANTS = ["full", "energy", "unrelaxed", "template"]
+TABLE = "resources/benchmarks/well_known.parquet"
+SHRUNKEN = (
+    "symmetry={n_labels: 6, max_space_groups: 3}",
+    "reconstruct={population: 20, max_evaluations: 400, candidates_per_task: 2}",
+    "pool={size: 4}",
+    "relax={max_steps: 10}",
+    "rescore={potential: none}",
+)
+BENCHMARK = f"count: 20, crystals_per_job: 10, distances: false, templates: [{TABLE}], variants: [{', '.join(VARIANTS)}]"
+
+
+def snakemake(folder: Path, *options: str, benchmark: str = BENCHMARK, config: tuple[str, ...] = ()) -> str:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--directory", str(folder), "--cores", "2", "benchmark", *options]
+    command += ["--config", *SHRUNKEN, f"benchmark={{{benchmark}}}", *config]
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAPCSP_RESOURCES")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def jobs(folder: Path, **changes) -> Counter:
+    said = snakemake(folder, "--dry-run", **changes)
+    counts = re.findall(r"(?m)^(\w+) +(\d+)$", said)
+    return Counter({rule: int(n) for rule, n in counts if rule not in ("benchmark", "settings", "total")})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmark of known crystals")
+    snakemake(folder)
+    return folder
+
+
+def test_twenty_crystals_are_predicted_and_most_are_found(run):
+    figures = json.loads((run / "results/benchmark/figures.json").read_text())
+    assert figures["crystals"] == 20 and figures["variant"] == "full"
+    assert sorted(figures["variants"]) == sorted(VARIANTS)
+    # With settings this small; the defaults find more.
+    assert figures["match_rate_at_1"] >= 0.5
+    assert figures["match_rate_at_20"] >= figures["match_rate_at_5"] >= figures["match_rate_at_1"]
+    for variant in figures["variants"].values():
+        assert sum(variant["causes"].values()) == 20
+        low, high = variant["target"]["strict"]["match_rate_at_1_interval"]
+        assert low <= variant["target"]["strict"]["match_rate_at_1"] <= high
+    assert figures["variants"]["template"]["energy_evaluations_per_formula"] == 0
+    assert figures["variants"]["full"]["energy_evaluations_per_formula"] > 0
+
+
+def test_the_figures_say_how_they_were_made(run):
+    figures = json.loads((run / "results/benchmark/figures.json").read_text())
+    assert figures["command"].startswith("snakemake --cores all benchmark --config 'symmetry={n_labels: 6,")
+    assert figures["settings"]["pool"] == {**figures["settings"]["pool"], "size": 4}
+    assert figures["versions"]["torch"] and len(figures["code"]["predict"]) == 16
+
+
+def test_each_crystal_and_variant_has_a_row_in_every_table(run):
+    with open(run / "results/benchmark/crystals.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert Counter(r["variant"] for r in rows) == dict.fromkeys(VARIANTS, 20)
+    table = pq.read_table(run / "results/benchmark/crystals.parquet")
+    assert table.column_names == list(rows[0]) and table.num_rows == 80
+    page = (run / "results/benchmark/index.html").read_text()
+    assert all(r["material_id"] in page for r in rows)
+    assert (
+        "| full | everything, by probability | 20 | loose |"
+        in (run / "results/benchmark/table.md").read_text()
+    )
+
+
+def test_nothing_runs_again_without_a_change(run):
+    assert jobs(run) == {}
+
+
+def test_another_ranking_only_judges_again(run):
+    again = jobs(run, config=("ranking={symprec_ang: 0.05}",))
+    assert set(again) == {"benchmark_judge", "benchmark_summary"}
+
+
+def test_a_larger_sample_predicts_only_what_is_new(run):
+    smaller = BENCHMARK.replace("count: 20", "count: 10")
+    assert "benchmark_predict" not in jobs(run, benchmark=smaller)
