@@ -15,7 +15,7 @@ help:
 	@echo "make test       all tests that need no cluster and no extra data"
 	@echo "make test-fast  the same without those that start Snakemake"
 	@echo "make bench      how fast the stages are on this machine (results/bench.json)"
-	@echo "make benchmark  predict known crystals of training.data and judge the answers"
+	@echo "make benchmark  predict the crystals of benchmark.table from their formulas and judge the answers"
 	@echo "make check      style, types, workflow lint, generated files"
 	@echo "make format     rewrite Python and rules in the house format"
 	@echo "make docs       write config/config.yaml, config/README.md and workflow/schemas from the settings"
@@ -39,10 +39,10 @@ run: $(READY)
 	$(BIN)/snakemake --cores all
 
 test: $(READY) $(POTENTIAL)
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm'
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not scale'
 
 test-fast: $(READY) $(POTENTIAL)
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not workflow'
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not scale and not workflow'
 
 slurm-test: $(READY)
 	tests/slurm/install.sh $(BIN)/python
@@ -56,7 +56,7 @@ bench: $(READY) $(POTENTIAL)
 	cat results/bench.json
 
 benchmark: $(READY) $(POTENTIAL)
-	$(BIN)/snakemake --snakefile workflow/Snakefile.training --cores all benchmark
+	$(BIN)/snakemake --cores all benchmark
 	cat results/benchmark/table.md
 
 check: $(READY)
@@ -77,7 +77,7 @@ docs: $(READY)
 
 constraints: $(READY)
 	( echo "# The versions that mapcsp is tested with; pip install -c constraints.txt. Renewed with \`make constraints\`."; \
-	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' ) > constraints.new
+	  ( $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; grep '^sevenn==' constraints.txt ) | sort -fu ) > constraints.new
 	mv constraints.new constraints.txt
 
 clean:

@@ -10,9 +10,14 @@ include: "workflow/rules/maps.smk"
 include: "workflow/rules/plan.smk"
 include: "workflow/rules/reconstruct.smk"
 include: "workflow/rules/pool.smk"
+include: "workflow/rules/prerelax.smk"
 include: "workflow/rules/relax.smk"
+include: "workflow/rules/rescore.smk"
 include: "workflow/rules/rank.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/benchmark.smk"
+include: "workflow/rules/benchmark_predict.smk"
+include: "workflow/rules/benchmark_judge.smk"
 
 
 rule all:

@@ -207,7 +207,7 @@ class ReconstructionTask:
 
 @dataclass(frozen=True)
 class FitnessTerms:
-    """Fitness of a candidate, term by term (higher is better); None where a term is switched off.
+    """Fitness of a candidate, term by term (higher is better), of weight 0 too; None where the mode or the map lacks it.
 
     map_log_likelihood: mean over pairs of the log density of distances under the predicted map.
     contact_dice: Dice overlap with the predicted contact map. bond_validity: AlphaCrystal eq. 2.
@@ -233,6 +233,8 @@ class Candidate:
 
     origin: `prototype`, `search` or `user_seed`. label_rank: position of its label among the formula's labels, from 0.
     free_coords, cell: the genes it decodes from (see SeedGeometry). evaluations: spent by its search so far.
+    prerelax_uncertainty_ang: of the one-pass relaxation (`relax.prerelax`), after which `crystal` no longer decodes from the
+    genes; None without one.
     """
 
     id: str
@@ -250,6 +252,7 @@ class Candidate:
     fitness: FitnessTerms
     seed: int
     prototype_count: int = 0
+    prerelax_uncertainty_ang: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,6 +288,9 @@ class RelaxedCandidate:
     energy_ev_per_atom: the potential's; formation_energy_ev_per_atom: against its own elemental references.
     max_force_ev_per_ang, max_stress_gpa: at the last step. initial_energy_ev_per_atom: before the first step.
     volume_change: ratio after/before - 1.
+    energy_above_hull_ev_per_atom: over the hull of the phases known to the run; None without such phases.
+    symmetry_kept: whether the space group found after relaxation, at 0.1 Å, is the label's; None without a crystal.
+    rescored_energy_ev_per_atom: of the same crystal by a second potential, `rescored_by`; None where it was not asked.
     """
 
     candidate: Candidate
@@ -299,6 +305,10 @@ class RelaxedCandidate:
     volume_change: float | None = None
     n_steps: int = 0
     potential: str = ""
+    energy_above_hull_ev_per_atom: float | None = None
+    symmetry_kept: bool | None = None
+    rescored_energy_ev_per_atom: float | None = None
+    rescored_by: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,6 +326,9 @@ class RankedStructure:
 
     rank: from 1. probability: calibrated chance that this is the structure asked for; None where the ranking is by energy.
     space_group: found again after relaxation. merged: duplicates it stands for. cif: path in the results folder.
+    rescored_above_best_ev_per_atom: by the second potential, above its lowest of the pool; None without one.
+    energy_uncertainty_ev_per_atom: how far the two potentials disagree on it, against the other crystals of the pool;
+    None where they cannot be compared.
     """
 
     formula_id: str
@@ -331,6 +344,8 @@ class RankedStructure:
     relaxed: RelaxedCandidate
     merged: int = 0
     cif: str = ""
+    rescored_above_best_ev_per_atom: float | None = None
+    energy_uncertainty_ev_per_atom: float | None = None
 
 
 @dataclass(frozen=True)

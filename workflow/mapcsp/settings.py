@@ -5,10 +5,11 @@ A stage reads only its own section, from `results/settings/<section>.json`, so t
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mapcsp.errors import UserError
 
@@ -37,7 +38,7 @@ class SymmetrySettings(Section):
 
     model: str = Field("symmetry", description="Entry of resources/models/registry.yaml to predict with.")
     n_labels: int = Field(40, ge=1, le=500, description="Labels kept a formula. More labels find rarer structures and cost search and relaxation time.")
-    coverage: float = Field(0.9, gt=0, le=1, description="Probability that the space groups to run must reach together.")
+    coverage: float = Field(0.99, gt=0, le=1, description="Probability that the space groups to run must reach together. Lower it to save time: 0.9 halves the searches and loses one known crystal in thirty.")
     max_space_groups: int = Field(10, ge=1, le=230, description="Most space groups to run a formula: one search each.")
     max_z: int = Field(4, ge=1, le=24, description="Most values of Z tried for a formula without a given Z.")
 
@@ -52,28 +53,54 @@ class MapsSettings(Section):
 class PlanSettings(Section):
     """Cutting the work into jobs."""
 
-    tasks_per_job: int = Field(0, ge=0, le=10000, description="Searches a job. 0 chooses: 1 for lists of at most 100 formulas, 60 for longer ones. Set it for a list that grows past 100.")
-    formulas_per_chunk: int = Field(0, ge=0, le=10000, description="Formulas relaxed in one job, the potential loaded once. 0 chooses: 1 for lists of at most 100 formulas, 10 for longer ones.")
+    tasks_per_job: int = Field(0, ge=0, le=10000, description="Most searches a job. 0 chooses by the length of the list: 1 up to 10 formulas, 20 up to 50, 100 up to 500, then 200. Finished searches are found again when it changes.")
+    formulas_per_chunk: int = Field(0, ge=0, le=10000, description="Most formulas relaxed in one job, the potential loaded once. 0 chooses by the length of the list: 1 up to 10 formulas, 4 up to 50, 20 up to 500, then 40. Finished formulas are found again when it changes.")
+
+
+# AlphaCrystal, section "3D crystal structure reconstruction algorithm": 100,000 evaluations as 1000 generations of 100,
+# mutation rate 0.001, no known geometry. AlphaCrystal-II gives no figures of its own for DMCrystal. Neither gives a
+# crossover rate, nor ends a search early.
+PAPER_SEARCH: dict[str, int | float] = {
+    "population": 100,
+    "max_evaluations": 100_000,
+    "mutation_rate": 0.001,
+    "seed_fraction": 0.0,
+    "patience": 1000,
+}
 
 
 class ReconstructSettings(Section):
     """The genetic algorithm."""
 
-    mode: Literal["full", "cmcrystal", "dmcrystal"] = Field("full", description="`full` uses all terms; the others reproduce the papers' searches.")
+    mode: Literal["full", "cmcrystal", "dmcrystal"] = Field(
+        "full",
+        description="`full` uses all terms. `cmcrystal` (contact overlap times bond validity) and `dmcrystal` (distance error) reproduce the papers' searches: where left at their defaults, population, max_evaluations, mutation_rate, seed_fraction and patience become 100, 100,000, 0.001, 0 and 1000; the predicted cell stays fixed and no known geometry is used.",
+    )
     population: int = Field(100, ge=10, le=10000, description="Individuals a generation.")
-    max_evaluations: int = Field(20000, ge=0, le=10_000_000, description="Most fitness evaluations a search (the papers use 100,000).")
-    patience: int = Field(25, ge=1, le=10000, description="Generations without progress after which a search stops or restarts.")
-    mutation_rate: float = Field(0.1, ge=0, le=1, description="Chance of a random change a gene (the papers use 0.001).")
-    crossover_rate: float = Field(0.7, ge=0, le=1, description="Chance that two parents exchange genes.")
+    max_evaluations: int = Field(10000, ge=0, le=10_000_000, description="Most fitness evaluations a search (the papers use 100,000). Raise it for compositions unlike known crystals, where no known geometry helps.")
+    patience: int = Field(40, ge=1, le=10000, description="Generations without progress after which a search stops or restarts.")
+    mutation_rate: float = Field(0.05, ge=0, le=1, description="Chance of a random change a gene (the papers use 0.001).")
+    crossover_rate: float = Field(0.8, ge=0, le=1, description="Chance that two parents exchange genes.")
     seed_fraction: float = Field(0.6, ge=0, le=1, description="Share of the first population from known geometries; the rest is random.")
     candidates_per_label: int = Field(3, ge=1, le=100, description="Distinct candidates kept a label.")
     candidates_per_task: int = Field(20, ge=1, le=1000, description="Distinct candidates kept a search.")
     weight_map: float = Field(1.0, ge=0, description="Weight of the log-likelihood of distances under the predicted map; 0 switches it off.")
-    weight_contact: float = Field(1.0, ge=0, description="Weight of the contact map's Dice overlap; 0 switches it off.")
-    weight_bond: float = Field(0.5, ge=0, description="Weight of bond validity (AlphaCrystal eq. 2); 0 switches it off.")
-    weight_short: float = Field(5.0, ge=0, description="Weight of the penalty on short distances; 0 switches it off.")
-    weight_prior: float = Field(0.1, ge=0, description="Weight of the log-probability of label and cell; 0 switches it off.")
+    weight_contact: float = Field(0.0, ge=0, description="Weight of the contact map's Dice overlap; 0 switches it off. No effect was measured beside the distances.")
+    weight_bond: float = Field(0.0, ge=0, description="Weight of bond validity (AlphaCrystal eq. 2); 0 switches it off. No effect was measured beside the distances.")
+    weight_short: float = Field(5.0, ge=0, description="Weight of the penalty on short distances; 0 switches it off. It matters for labels without a known geometry.")
+    weight_prior: float = Field(0.01, ge=0, description="Weight of the log-probability of label and cell; 0 switches it off.")
     seed_structures: tuple[str, ...] = Field((), description="CIF files whose geometry is mapped onto the formula as extra seeds.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paper_search(cls, given: Any) -> Any:
+        """Give the papers' modes the papers' search, except what differs from the defaults of `full`."""
+        # config.yaml spells every default out, so that a value left alone and one set to the default look the same.
+        if not isinstance(given, dict) or given.get("mode", "full") == "full":
+            return given
+        defaults = {name: cls.model_fields[name].default for name in PAPER_SEARCH}
+        untouched = {k: v for k, v in PAPER_SEARCH.items() if given.get(k, defaults[k]) == defaults[k]}
+        return {**given, **untouched}
 
 
 class PoolSettings(Section):
@@ -86,7 +113,11 @@ class PoolSettings(Section):
 class RelaxSettings(Section):
     """Relaxation by a machine-learned potential."""
 
-    potential: str = Field("m3gnet", description="Potential to relax with: m3gnet, chgnet, sevennet-0, sevennet-l3i5, or ase:<import path>.")
+    potential: str = Field("m3gnet", description="Potential to relax with: m3gnet, chgnet, sevennet-0, sevennet-l3i5, matgl:<model name or folder>, or ase:<module>:<callable>.")
+    method: Literal["fire", "bayesian"] = Field("fire", description="`fire` follows forces and stress; `bayesian` (BOWSR, as AlphaCrystal-II names it; the extra `bayesian`) tries geometries of the crystal's own symmetry by their energies alone, about 10 s a candidate.")
+    bayesian_evaluations: int = Field(100, ge=10, le=10000, description="Energies tried a crystal where method is `bayesian`. Time grows faster than it.")
+    prerelax: Literal["none", "deeprelax"] = Field("none", description="Relaxation in one pass by a network before the potential. `deeprelax` takes milliseconds a candidate; see resources/models/deeprelax for what it gains.")
+    prerelax_max_uncertainty_ang: float = Field(0.15, gt=0, le=100, description="Candidates whose one-pass relaxation is less certain than this go to the potential as they were reconstructed.")
     fmax_ev_per_ang: float = Field(0.05, gt=0, le=1, description="Largest force at which a relaxation ends.")
     smax_gpa: float = Field(0.5, gt=0, le=10, description="Largest stress component at which a relaxation ends.")
     max_steps: int = Field(300, ge=0, le=10000, description="Most optimiser steps a structure.")
@@ -94,13 +125,28 @@ class RelaxSettings(Section):
     keep_symmetry: bool = Field(False, description="Keep the space group during relaxation.")
     max_volume_change: float = Field(0.6, gt=0, le=10, description="Largest |ratio - 1| of volumes before and after; beyond it a candidate is dropped.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the potential runs; auto takes CUDA when there.")
+    trajectory: bool = Field(False, description="Also write every step of every relaxation, results/trajectories/<formula>/<candidate>.extxyz. Switch it on to look into a few formulas; it takes much space.")
+    hull_table: str = Field("", description="Table of known phases (parquet or CSV: formula, formation_energy_per_atom in eV) for energies above the hull. Empty: the Materials Project's, if MP_API_KEY is in the environment and the extra `mp` is installed, else none.")
+
+
+class RescoreSettings(Section):
+    """Energies of the best relaxed candidates by a second potential, for the ranking."""
+
+    potential: Literal["auto", "none", "sevennet-l3i5"] = Field("auto", description="`sevennet-l3i5`: SevenNet (GPL-3; the extra `sevennet`), which tells polymorphs apart better than M3GNet; `auto`: the same where it is installed, else none.")
+    candidates: int = Field(10, ge=1, le=1000, description="Distinct candidates a formula, likeliest first, that get a second energy: about 0.2 s each.")
+
+    def second_potential(self) -> str | None:
+        """The second potential of this run, None without one: `auto` looks whether its package is installed here."""
+        if self.potential == "none" or (self.potential == "auto" and find_spec("sevenn") is None):
+            return None
+        return "sevennet-l3i5"
 
 
 class RankingSettings(Section):
     """The final answer."""
 
     top_k: int = Field(5, ge=1, le=100, description="Structures reported a formula.")
-    rank_by: Literal["probability", "energy"] = Field("probability", description="`probability`: calibrated, from energy, label and fitness; `energy`: the potential alone, as in the papers.")
+    rank_by: Literal["probability", "energy", "rescored_energy"] = Field("probability", description="`probability`: calibrated, from label, energies and geometry; `energy`: that of the relaxing potential alone, as in the papers; `rescored_energy`: that of `rescore.potential`, estimated for candidates that were not asked about.")
     symprec_ang: float = Field(0.1, gt=0, le=1, description="Tolerance for finding the space group of a relaxed crystal.")
 
 
@@ -108,6 +154,21 @@ class ReportSettings(Section):
     """The HTML report."""
 
     title: str = Field("mapcsp: predicted crystal structures", description="Heading of the report.")
+
+
+class BenchmarkSettings(Section):
+    """The benchmark on known crystals (`snakemake benchmark`); no prediction reads this."""
+
+    table: str = Field("resources/benchmarks/well_known.parquet", description="Structure table, parquet in the data schema. Relative to the run's folder, else to the repository.")
+    count: int = Field(100, ge=1, le=1_000_000, description="Crystals drawn from the table. A larger count keeps the crystals of a smaller one.")
+    max_atoms: int = Field(20, ge=1, le=24, description="Most atoms in a drawn crystal's primitive cell, and the largest cell tried where only the formula is known.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Which crystals are drawn.")
+    knows: Literal["formula", "formula_z", "formula_z_space_group"] = Field("formula_z", description="What the predictor is told of a crystal. Published figures for MP-20 are with formula and z.")
+    variants: tuple[Literal["full", "one_potential", "second_energy", "energy", "unrelaxed", "cmcrystal", "dmcrystal", "prototype", "random", "template"], ...] = Field(("full", "one_potential", "second_energy", "energy", "unrelaxed", "cmcrystal", "dmcrystal", "prototype", "random", "template"), min_length=1, description="What is compared. The first five share one pool of candidates (two of them need a second potential); each of the others has its own.")
+    variant_count: int = Field(100, ge=1, le=1_000_000, description="Crystals of the sample, from its start, on which variants with a pool of their own run.")
+    templates: tuple[str, ...] = Field((), description="Structure tables whose crystals the variant `template` fills with other elements; without one it is left out.")
+    distances: bool = Field(True, description="Also measure the first answers' distances (the eight metrics of AlphaCrystal-II). Switch it off to save time.")
+    crystals_per_job: int = Field(10, ge=1, le=1000, description="Crystals predicted in one job, the models loaded once.")
 
 
 class TrainingSettings(Section):
@@ -131,8 +192,10 @@ class Settings(Section):
     reconstruct: ReconstructSettings = ReconstructSettings()
     pool: PoolSettings = PoolSettings()
     relax: RelaxSettings = RelaxSettings()
+    rescore: RescoreSettings = RescoreSettings()
     ranking: RankingSettings = RankingSettings()
     report: ReportSettings = ReportSettings()
+    benchmark: BenchmarkSettings = BenchmarkSettings()
     training: TrainingSettings = TrainingSettings()
 
 
@@ -144,6 +207,12 @@ SECTIONS: dict[str, type[Section]] = {
 S = TypeVar("S", bound=Section)
 
 
+_FAULTS = {
+    "extra_forbidden": "unknown setting",
+    "model_type": "this is a section and needs settings of its own, such as {key: value}",
+}
+
+
 def parse_settings(config: dict[str, Any]) -> Settings:
     """Validate a config; raises UserError with one line a fault, naming the key, what was expected and what was got."""
     try:
@@ -151,8 +220,8 @@ def parse_settings(config: dict[str, Any]) -> Settings:
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']} (got {e['input']!r})"
-            if e["type"] != "extra_forbidden"
-            else f"{'.'.join(map(str, e['loc']))}: unknown setting; see config/README.md"
+            if e["type"] not in _FAULTS
+            else f"{'.'.join(map(str, e['loc']))}: {_FAULTS[e['type']]}; see config/README.md"
             for e in error.errors()
         ]
         raise UserError("config: " + "; ".join(faults)) from None

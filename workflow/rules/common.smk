@@ -11,7 +11,7 @@ REPOSITORY = Path(os.path.abspath(str(workflow.current_basedir))).parent.parent
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
 from mapcsp.errors import UserError
-from mapcsp.provenance import code_id, imported_modules
+from mapcsp.provenance import code_id, file_sha256, imported_modules
 from mapcsp.settings import parse_settings
 
 # The command `mapcsp` of the rules: the package beside this Snakefile, whatever is installed, run by the interpreter
@@ -62,12 +62,17 @@ def model_files(name):
     """Files of a trained model that decide its output: not its card, metrics and curves."""
     registry_file = REPOSITORY / "resources" / "models" / "registry.yaml"
     registry = yaml.safe_load(registry_file.read_text(encoding="utf-8")) if registry_file.exists() else {}
-    folder = registry_file.parent / registry.get(name, {}).get("folder", name)
+    entry = registry.get(name, {})
+    folder = registry_file.parent / entry.get("folder", name)
     files = sorted(map(str, folder.glob("*.safetensors"))) or sorted(
         map(str, folder.glob("coefficients.json"))
     )
     if not files:
         raise UserError(f"config: model {name} has no weights in {folder}; choose one of {registry_file}")
+    if "memory" in entry:
+        # It enumerates labels with the letters that another model's memory counts.
+        memory = registry_file.parent / registry[entry["memory"]]["folder"] / "memory.safetensors"
+        files.append(str(memory))
     return files
 
 
@@ -84,6 +89,13 @@ SECTIONS = {
 SECTIONS["run"] = {"seed": SETTINGS.seed}
 
 CRYSTAL_TABLES = tables("element_features.csv", "normalisers.json", "wyckoff.json")
+
+
+def for_list(base, per_1000_rows):
+    """Memory or time of a stage that takes the whole list: more for a longer list, and with each attempt."""
+    rows = sum(1 for _ in open(FORMULAS, "rb")) if os.path.isfile(FORMULAS) else 0
+    return lambda wildcards, attempt: (base + per_1000_rows * rows // 1000) * attempt
+
 
 _plan_tables = {}
 

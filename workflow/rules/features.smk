@@ -15,11 +15,11 @@ checkpoint features:
         "../../envs/crystals.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 20 * attempt,
+        runtime=for_list(20, 1),
     params:
         code=stage_code("features/tensors"),
     message:
         "Features of all formulas"
     shell:
-        "mapcsp features --intake results/intake --settings {input.settings:q}"
+        "mapcsp stage features --intake results/intake --settings {input.settings:q}"
         " --output {output.folder:q} --manifest {output.manifest:q} > {log:q} 2>&1"

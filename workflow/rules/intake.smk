@@ -19,8 +19,10 @@ checkpoint intake:
         "../../envs/crystals.yaml"
     params:
         code=stage_code("formulas/intake"),
+        # As of the start: a list edited while it is read is read again by the next run.
+        formulas=file_sha256(FORMULAS) if os.path.isfile(FORMULAS) else "",
     message:
         "Intake: reading {input.formulas}"
     shell:
-        "mapcsp intake --formulas {input.formulas:q} --settings {input.settings:q}"
+        "mapcsp stage intake --formulas {input.formulas:q} --settings {input.settings:q}"
         " --output {output.folder:q} --manifest {output.manifest:q} > {log:q} 2>&1"

@@ -21,12 +21,12 @@ checkpoint maps:
     threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=for_list(60, 4),
     params:
         code=stage_code("maps/run"),
     message:
         "Maps of all formulas"
     shell:
-        "mapcsp --threads {threads} maps --intake results/intake --features results/features"
+        "mapcsp --threads {threads} stage maps --intake results/intake --features results/features"
         " --symmetry results/symmetry --settings {input.settings:q} --output {output.folder:q} --manifest {output.manifest:q}"
         " > {log:q} 2>&1"

@@ -23,5 +23,5 @@ checkpoint plan:
     message:
         "Plan: one search for each formula and space group"
     shell:
-        "mapcsp plan --intake results/intake --symmetry results/symmetry --maps results/maps"
+        "mapcsp stage plan --intake results/intake --symmetry results/symmetry --maps results/maps"
         " --settings {input.settings:q} --run {input.run:q} --output {output.folder:q} > {log:q} 2>&1"

@@ -24,5 +24,5 @@ rule pool:
     message:
         "Pool {wildcards.chunk}"
     shell:
-        "mapcsp pool --plan results/plan --chunk {wildcards.chunk:q} --searches results/reconstruct"
+        "mapcsp stage pool --plan results/plan --chunk {wildcards.chunk:q} --searches results/reconstruct"
         " --settings {input.settings:q} --output {output:q} > {log:q} 2>&1"

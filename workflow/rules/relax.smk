@@ -1,5 +1,10 @@
 # Fetches the M3GNet weights and relaxes the candidates of one chunk of formulas with them.
 WEIGHTS = str(REPOSITORY / "resources/potentials/m3gnet.safetensors")
+REFERENCE_ENERGIES = [
+    table
+    for table in tables(f"reference_energies_{SETTINGS.relax.potential.replace('-', '_')}.json")
+    if os.path.exists(table)
+]
 
 
 localrules:
@@ -21,10 +26,11 @@ rule fetch_potential:
 
 rule relax:
     input:
-        pool="results/pools/{chunk}.jsonl",
+        pool=f"{POOLS_TO_RELAX}/{{chunk}}.jsonl",
         settings="results/settings/relax.json",
         weights=WEIGHTS,
-        tables=tables("element_features.csv", "reference_energies_m3gnet.json"),
+        tables=[*tables("element_features.csv"), *REFERENCE_ENERGIES],
+        phases=SETTINGS.relax.hull_table or [],
     output:
         "results/relax/{chunk}.jsonl",
     log:
@@ -42,5 +48,6 @@ rule relax:
     message:
         "Relax {wildcards.chunk}"
     shell:
-        "mapcsp --threads {threads} relax --pool {input.pool:q} --weights {input.weights:q}"
-        " --settings {input.settings:q} --output {output:q} > {log:q} 2>&1"
+        "mapcsp --threads {threads} stage relax --pool {input.pool:q} --weights {input.weights:q}"
+        " --settings {input.settings:q} --finished results/finished/relax --trajectories results/trajectories"
+        " --phases results/phases --output {output:q} > {log:q} 2>&1"

@@ -16,12 +16,12 @@ rule report:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=for_list(2000, 800),
+        runtime=for_list(60, 4),
     params:
         code=stage_code("report/run"),
     message:
         "Report"
     shell:
-        "mapcsp report --ranking results/ranking --intake results/intake --maps results/maps"
+        "mapcsp stage report --ranking results/ranking --intake results/intake --maps results/maps"
         " --settings results/settings/report.json --output {output:q} > {log:q} 2>&1"

@@ -53,7 +53,7 @@ def _moved(candidate: Candidate, found: OnePass, settings: RelaxSettings) -> Can
 
 
 def prerelaxed(pools: Sequence[CandidatePool], settings: RelaxSettings) -> list[CandidatePool]:
-    """The pools as the potential gets them, after one pass where the settings ask for it; raises UserError without weights."""
+    """The pools as the potential gets them, after one pass where the settings ask for one; UserError without weights."""
     if settings.prerelax == "none":
         return list(pools)
     weights = default_weights(settings.prerelax)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mapcsp.errors import StoreError
 from mapcsp.store import atomic_path, read_csv
@@ -25,7 +26,7 @@ def draw_curve(table: Path, picture: Path) -> None:
         raise StoreError(f"{table} holds no training curve; train the model again")
     losses = [name for name in names if "loss" in name]
     panels = [group for group in (losses, [name for name in names if name not in losses]) if group]
-    style = {"svg.hashsalt": "mapcsp", "svg.fonttype": "none", "font.size": 9}
+    style: dict[Any, Any] = {"svg.hashsalt": "mapcsp", "svg.fonttype": "none", "font.size": 9}
     with matplotlib.rc_context(style):
         figure, axes = pyplot.subplots(
             1, len(panels), figsize=(4.2 * len(panels), 3.0), squeeze=False, layout="constrained"

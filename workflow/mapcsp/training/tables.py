@@ -28,16 +28,24 @@ class KnownCrystal:
 
 def read_structures(paths: Iterable[Path], max_atoms: int) -> list[KnownCrystal]:
     """Read crystals of at most `max_atoms` atoms, in file order; raises UserError for a file that does not fit."""
+    import pyarrow
     import pyarrow.parquet as pq
 
     known: list[KnownCrystal] = []
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such structure table; name a parquet file in the data schema")
-        names = pq.read_schema(path).names
+        try:
+            names = pq.read_schema(path).names
+        except pyarrow.ArrowInvalid as error:
+            raise UserError(
+                f"{path} is not a parquet file ({str(error).rstrip('.')}); name one in the data schema"
+            ) from None
         missing = [c for c in COLUMNS if c not in names]
         if missing:
-            raise UserError(f"{path} lacks the columns {missing}; expected a table in the data schema")
+            raise UserError(
+                f"{path} lacks the columns {missing}; the data schema has {', '.join(COLUMNS)}; add them"
+            )
         table = pq.read_table(path, columns=[*COLUMNS, *(c for c in OPTIONAL if c in names)]).to_pylist()
         for row in table:
             if row["n_sites"] > max_atoms:

@@ -1,0 +1,211 @@
+"""`predict`: the whole workflow on formulas given by hand, in a folder of its own, run by Snakemake as a list would be."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+import mapcsp
+from mapcsp.api.formulas import SettingsLike, as_settings, formula_entries, formula_list_text, list_entries
+from mapcsp.api.structures import as_crystal
+from mapcsp.api.tables import Tabled
+from mapcsp.errors import UserError
+from mapcsp.settings import Settings, parse_settings
+from mapcsp.store import write_text
+
+LIST_FILE, CONFIG_FILE, LOG_FILE = "formulas.csv", "config.yaml", "snakemake.log"
+_STEPS = re.compile(r"^(\d+) of (\d+) steps")
+_USER_ERROR = re.compile(r"^\s*mapcsp: error: (.+)$", re.MULTILINE)
+_FAILED_LOG = re.compile(r"^\s*log: (\S.*?) \(check log file", re.MULTILINE)
+
+
+class JobError(RuntimeError):
+    """A job of the workflow failed, not by a user's mistake. tail: the end of its log."""
+
+    def __init__(self, message: str, log: Path) -> None:
+        super().__init__(message)
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        self.tail = "\n".join(text.splitlines()[-20:])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PredictionResults(Tabled):
+    """The results of a run: `folder` holds `results/`, described in results/README.md."""
+
+    folder: Path
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """`ranking.csv`: one row a structure, best first for each formula."""
+        return _read_table(self.folder / "results/ranking/ranking.csv")
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """Formulas without a structure, and why."""
+        return _read_table(self.folder / "results/ranking/failed.csv")
+
+    @property
+    def rejected(self) -> pd.DataFrame:
+        """Rows of a list that could not be used, and why."""
+        return _read_table(self.folder / "results/intake/rejected.csv")
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / "results/report/index.html"
+
+    def structures(self, identifier: str) -> list:
+        """The ranked structures of one formula as pymatgen Structures, best first.
+
+        identifier: its id in the table. Raises UserError for one that is not there.
+        """
+        from pymatgen.core import Structure
+
+        table = self.table
+        rows = table[table["id"] == identifier].sort_values("rank")
+        if rows.empty:
+            raise UserError(
+                f"{identifier!r} has no structure here; there are {', '.join(table['id'].unique())}"
+            )
+        return [Structure.from_file(str(self.folder / "results/ranking" / cif)) for cif in rows["cif"]]
+
+
+def predict(
+    formulas: str | Iterable[str] | Path,
+    out: str | Path = "mapcsp-run",
+    *,
+    top: int | None = None,
+    z: int | None = None,
+    space_group: int | None = None,
+    cores: int | None = None,
+    settings: SettingsLike = None,
+) -> PredictionResults:
+    """Predict, relax and rank structures of formulas, and write the report: the same workflow as for a list.
+
+    formulas: one or several, or the Path of a list as described in README.md. out: folder of the run; run again there,
+    nothing is done twice, and formulas added are all that is computed. top: structures reported a formula
+    (`ranking.top_k`). z, space_group: fixed for all formulas given by hand. cores: default all.
+    Raises UserError for a formula, list or setting that cannot be used, and JobError, naming the log, if a job fails.
+    """
+    chosen = _with_top(as_settings(settings), top)
+    folder = Path(out).absolute()
+    text = _checked_list(formulas, z, space_group, chosen)
+    _write_if_changed(folder / LIST_FILE, text)
+    config = {**_with_whole_paths(chosen), "formulas": str(folder / LIST_FILE)}
+    _write_if_changed(folder / CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
+    _run_workflow(folder, cores or _all_cores())
+    return PredictionResults(folder)
+
+
+def snakefile() -> Path:
+    """The workflow of the repository that this package lies in; raises UserError if it is not there."""
+    path = Path(mapcsp.__file__).resolve().parents[2] / "Snakefile"
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist; predict needs the repository, installed with `pip install -e .`"
+        )
+    return path
+
+
+def _with_top(settings: Settings, top: int | None) -> Settings:
+    if top is None:
+        return settings
+    plain = settings.model_dump(mode="json")
+    return parse_settings({**plain, "ranking": {**plain["ranking"], "top_k": top}})
+
+
+def _checked_list(
+    formulas: str | Iterable[str] | Path, z: int | None, space_group: int | None, settings: Settings
+) -> str:
+    """The list that the run's folder gets; mistakes are found here, before Snakemake starts."""
+    if not isinstance(formulas, Path):
+        several = [formulas] if isinstance(formulas, str) else list(formulas)
+        formula_entries(several, z, space_group, settings.intake)
+        return formula_list_text(several, z, space_group)
+    list_entries(formulas, z, space_group, settings.intake)
+    return formulas.read_text(encoding="utf-8-sig", errors="surrogateescape")
+
+
+def _with_whole_paths(settings: Settings) -> dict[str, Any]:
+    """The config of the run; files named in it are looked for from here, and crystals to start from are read."""
+    config = settings.model_dump(mode="json")
+    seeds = [Path(name).absolute() for name in settings.reconstruct.seed_structures]
+    for path in seeds:
+        try:
+            as_crystal(path)
+        except UserError as error:
+            raise UserError(f"reconstruct.seed_structures: {error}") from None
+    config["reconstruct"]["seed_structures"] = list(map(str, seeds))
+    if settings.relax.hull_table:
+        config["relax"]["hull_table"] = str(Path(settings.relax.hull_table).absolute())
+    return config
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    # An older file would be newer for Snakemake, and a run without changes has nothing to do.
+    try:
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return
+        write_text(path, text)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _all_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run_workflow(folder: Path, cores: int) -> None:
+    """Run Snakemake with a progress bar of its jobs; its own words go to snakemake.log."""
+    from tqdm import tqdm
+
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile()), "--directory", str(folder)]
+    command += ["--cores", str(cores), "--configfile", str(folder / CONFIG_FILE)]
+    log = folder / LOG_FILE
+    lines: list[str] = []
+    with (
+        open(log, "w", encoding="utf-8") as copy,
+        tqdm(total=1, desc="predict", unit="job", disable=None) as bar,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            copy.write(line)
+            lines.append(line)
+            if steps := _STEPS.match(line):
+                # Checkpoints add jobs on the way.
+                bar.total = int(steps[2])
+                bar.update(int(steps[1]) - bar.n)
+    if process.returncode:
+        _raise_failure("".join(lines), folder, log)
+
+
+def _raise_failure(output: str, folder: Path, log: Path) -> None:
+    """Say in one line what stopped Snakemake: the mistake that a job names, or where its log is."""
+    failed = [folder / name for name in _FAILED_LOG.findall(output)]
+    texts = [output, *(p.read_text(encoding="utf-8", errors="replace") for p in failed if p.exists())]
+    if mistakes := _USER_ERROR.findall("\n".join(texts)):
+        raise UserError(mistakes[0].strip())
+    if "LockException" in output or "cannot be locked" in output:
+        raise UserError(
+            f"{folder} is locked: another run works there, or one was killed; wait for it, or run "
+            f"`snakemake --snakefile {snakefile()} --directory {folder} --unlock` and try again"
+        )
+    job_log = failed[0] if failed else log
+    logs = " and ".join(map(str, dict.fromkeys((job_log, log))))
+    raise JobError(f"a job failed, which is a bug or the machine's fault; see {logs}", job_log)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV table; ids and formulas stay text (`NaN` is sodium nitride)."""
+    text = {"id": str, "formula": str, "content": str, "reason": str, "label": str, "cif": str}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])

@@ -1,0 +1,146 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mapcsp.errors import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+OLD_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds, by a name that people use."""
+
+    name = "whole number"
+
+
+def input_option(name: str, kind: click.Path = FOLDER, help: str = "") -> Callable[[Command], Command]:
+    """A required input, by default the folder that the stage `name` wrote."""
+    return click.option(f"--{name}", required=True, type=kind, help=help or f"What the stage {name} wrote.")
+
+
+def output_option(kind: click.Path) -> Callable[[Command], Command]:
+    """The required `--output`."""
+    return click.option("--output", required=True, type=kind, help="Where to write.")
+
+
+def settings_option(command: Command) -> Command:
+    """The required `--settings` of a stage."""
+    return click.option(
+        "--settings", required=True, type=FILE, help="The stage's section, results/settings/*.json."
+    )(command)
+
+
+def manifest_option(command: Command) -> Command:
+    """`--manifest`, for stages that write a folder of files."""
+    return click.option(
+        "--manifest", type=FILE, help="Also write the hash of every file of the output there."
+    )(command)
+
+
+def write_manifest(folder: Path, manifest: Path | None) -> None:
+    """Write the hash of every file of a folder as JSON, if asked for."""
+    from mapcsp.provenance import file_sha256
+    from mapcsp.store import write_json
+
+    if manifest is not None:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        write_json(manifest, {path.relative_to(folder).as_posix(): file_sha256(path) for path in files})
+
+
+def formula_arguments(command: Command) -> Command:
+    """`FORMULA…` or `--list FILE`, one of both, and `--z`, `--space-group` for all formulas."""
+
+    @wraps(command)
+    def checked(*arguments: Any, formulas: tuple[str, ...], list_file: Path | None, **keywords: Any) -> Any:
+        if bool(formulas) == (list_file is not None):
+            raise click.UsageError("give formulas, such as NaCl SrTiO3, or --list FILE (one of both)")
+        return command(*arguments, formulas=formulas, list_file=list_file, **keywords)
+
+    options = (
+        click.argument("formulas", nargs=-1, metavar="FORMULA..."),
+        click.option("--list", "list_file", type=OLD_FILE, help="List of formulas, as CSV or one a line."),
+        click.option(
+            "--z",
+            metavar="N",
+            type=WholeNumber(1),
+            help="Formula units in the primitive cell of each formula.",
+        ),
+        click.option(
+            "--space-group", metavar="N", type=WholeNumber(1, 230), help="Space group of each formula."
+        ),
+    )
+    for option in reversed(options):
+        checked = option(checked)
+    return checked  # type: ignore[return-value]
+
+
+def overrides_option(command: Command) -> Command:
+    """`--config FILE` and `--set KEY=VALUE`, together the argument `config`: settings that differ from the defaults."""
+
+    @wraps(command)
+    def with_config(
+        *arguments: Any, config_file: Path | None, overrides: tuple[str, ...], **keywords: Any
+    ) -> Any:
+        return command(*arguments, config=read_overrides(config_file, overrides), **keywords)
+
+    options = (
+        click.option(
+            "--config", "config_file", type=OLD_FILE, help="YAML file of settings, as config/config.yaml."
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A setting of config/README.md, such as ranking.top_k=10; may be repeated.",
+        ),
+    )
+    for option in reversed(options):
+        with_config = option(with_config)
+    return with_config  # type: ignore[return-value]
+
+
+def read_overrides(config_file: Path | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """Settings of a YAML file, changed by `section.key=value`, values in YAML; raises UserError, naming what is wrong."""
+    import yaml
+
+    config: dict[str, Any] = {}
+    if config_file is not None:
+        try:
+            config = yaml.safe_load(config_file.read_text(encoding="utf-8")) or {}
+        except UnicodeDecodeError:
+            raise UserError(f"{config_file} is not UTF-8 text; write it as config/config.yaml") from None
+        except yaml.YAMLError as error:
+            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+            line = "" if mark is None else f" line {mark.line + 1}"
+            raise UserError(f"{config_file}{line} is not YAML ({problem or error}); correct it") from None
+        if not isinstance(config, dict):
+            raise UserError(f"{config_file} holds no settings; write them as in config/config.yaml")
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        *sections, key = name.split(".")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if not equals or not all((*sections, key)):
+            raise UserError(f"--set {override}: expected KEY=VALUE, such as --set ranking.top_k=10")
+        place = config
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise UserError(
+                    f"--set {override}: {section} is no section of the settings; see config/README.md"
+                )
+        place[key] = value
+    return config

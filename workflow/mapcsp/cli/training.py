@@ -1,0 +1,57 @@
+"""Commands that train the models and judge them on known crystals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mapcsp.cli.options import FILE, FOLDER, OLD_FILE, input_option, output_option
+from mapcsp.cli.root import TRAINING, cli
+
+
+@cli.add(TRAINING)
+@click.argument("tables", nargs=-1, required=True, type=OLD_FILE)
+@input_option("validation", OLD_FILE, "Structure table to judge the model on.")
+@input_option("work", FOLDER, "Folder for encoded tables and the checkpoint.")
+@output_option(FOLDER)
+def train_symmetry(tables: tuple[Path, ...], validation: Path, work: Path, output: Path) -> None:
+    """Train the symmetry model on structure tables; a killed run goes on from its checkpoint."""
+    from mapcsp.training.symmetry_run import run_train_symmetry
+
+    run_train_symmetry(tables, validation, work, output)
+
+
+@cli.add(TRAINING)
+@click.argument("tables", nargs=-1, required=True, type=OLD_FILE)
+@input_option("work", FOLDER, "Folder for encoded tables and relaxed pools.")
+@click.option("--count", default=160, show_default=True, help="Formulas to fit on.")
+@click.option("--processes", default=1, show_default=True, help="Processes that predict side by side.")
+@output_option(FOLDER)
+def train_ranker(tables: tuple[Path, ...], work: Path, count: int, processes: int, output: Path) -> None:
+    """Fit the ranking on formulas that no network was trained on (half an hour; a killed run goes on)."""
+    from mapcsp.settings import Settings
+    from mapcsp.training.ranker import run_train_ranker
+
+    run_train_ranker(tables, work, output, count, Settings(), processes)
+
+
+@cli.add(TRAINING)
+@click.argument("table", type=FILE)
+@input_option("work", FOLDER, "Folder for encoded tables and finished rows; a stopped run goes on.")
+@click.option(
+    "--count", default=200, show_default=True, help="Crystals of the default and of prototypes alone."
+)
+@click.option("--slow-count", default=60, show_default=True, help="Crystals of the slower sources.")
+@click.option("--seed", default=1, show_default=True, help="Which crystals are drawn.")
+@click.option(
+    "--held-out", is_flag=True, help="Of a training table, take the formulas that no network was trained on."
+)
+@output_option(FILE)
+def evaluate_reconstruction(
+    table: Path, work: Path, count: int, slow_count: int, seed: int, held_out: bool, output: Path
+) -> None:
+    """Say how good the searches are before any relaxation: from true maps and from formulas, term by term."""
+    from mapcsp.training.evaluate_reconstruction import run_evaluate_reconstruction
+
+    run_evaluate_reconstruction(table, work, output, count, slow_count, seed, held_out)
