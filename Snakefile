@@ -2,6 +2,7 @@
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/user_files.smk"
 include: "workflow/rules/settings.smk"
 include: "workflow/rules/intake.smk"
 include: "workflow/rules/features.smk"
@@ -15,6 +16,7 @@ include: "workflow/rules/relax.smk"
 include: "workflow/rules/rescore.smk"
 include: "workflow/rules/rank.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/benchmark_inputs.smk"
 include: "workflow/rules/benchmark.smk"
 include: "workflow/rules/benchmark_predict.smk"
 include: "workflow/rules/benchmark_judge.smk"

@@ -194,9 +194,14 @@ def test_many_searches_share_a_job_when_asked_to(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "n_formulas", "sizes"),
     [
-        ({}, 100, (1, 1)),
-        ({}, 101, (60, 10)),
-        ({"tasks_per_job": 5}, 1000, (5, 10)),
+        ({}, 10, (1, 1)),
+        ({}, 11, (20, 4)),
+        ({}, 50, (20, 4)),
+        ({}, 51, (100, 20)),
+        ({}, 501, (200, 40)),
+        ({}, 1000, (200, 40)),
+        ({}, 1001, (200, 40)),
+        ({"tasks_per_job": 5}, 1000, (5, 40)),
         ({"formulas_per_chunk": 3}, 8, (1, 3)),
     ],
 )

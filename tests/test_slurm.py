@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pipeline import copy_repository
 from slurm.cluster import Cluster, missing_programs
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
-REPOSITORY = Path(__file__).parents[1]
 SHRUNKEN = (
     "formulas=list.csv",
     "symmetry={n_labels: 4, max_space_groups: 2, max_z: 1}",
@@ -23,7 +23,7 @@ CLUSTER_RULES = ("features", "symmetry", "maps", "reconstruct", "pool", "relax",
 
 
 def snakemake(
-    folder: Path, *options: str, environment: dict[str, str] | None = None
+    repository: Path, folder: Path, *options: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     folder.mkdir(exist_ok=True)
     (folder / "list.csv").write_text("formula,z\nNaCl,1\nMgO,1\n")
@@ -32,7 +32,7 @@ def snakemake(
         "-m",
         "snakemake",
         "--snakefile",
-        str(REPOSITORY / "Snakefile"),
+        str(repository / "Snakefile"),
         "--directory",
         str(folder),
     ]
@@ -54,7 +54,10 @@ def cluster():
 
 
 def test_two_formulas_run_through_slurm_and_give_what_a_local_run_gives(cluster, tmp_path):
+    # A copy, so that both runs have the same code whatever is edited meanwhile.
+    repository = copy_repository(tmp_path / "repo")
     done = snakemake(
+        repository,
         tmp_path / "slurm",
         *("--workflow-profile", "slurm", "--jobs", "8", "--retries", "0"),
         *("--default-resources", "slurm_partition=test", "mem_mb=500", "runtime=10"),
@@ -71,7 +74,7 @@ def test_two_formulas_run_through_slurm_and_give_what_a_local_run_gives(cluster,
     assert expected >= len(CLUSTER_RULES) + 3
     assert [job["JobState"] for job in jobs] == ["COMPLETED"] * expected
 
-    local = snakemake(tmp_path / "local", "--cores", "2")
+    local = snakemake(repository, tmp_path / "local", "--cores", "2")
     assert local.returncode == 0, local.stdout + local.stderr
     for name in ("ranking.csv", "failed.csv"):
         ranking = Path("results/ranking") / name

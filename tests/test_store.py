@@ -102,6 +102,36 @@ def test_a_missing_record_in_the_middle_is_noticed(tmp_path):
         store.read_records(path, FitnessTerms)
 
 
+def test_a_changed_digit_is_noticed(tmp_path):
+    path = tmp_path / "r.jsonl"
+    store.write_records(path, FitnessTerms, [FitnessTerms(1.0), FitnessTerms(2.0)])
+    path.write_text(path.read_text().replace('"total": 2.0', '"total": 3.0'))
+    with pytest.raises(StoreError, match=r"r\.jsonl is corrupt \(its checksum does not fit\)"):
+        store.read_records(path, FitnessTerms)
+
+
+def test_a_changed_byte_of_a_tensor_is_noticed(tmp_path):
+    path = tmp_path / "t.safetensors"
+    store.write_tensors(path, {"a": np.arange(6.0), "b": np.ones(3, np.float32)}, {"header": "{}"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
+    with pytest.raises(StoreError, match=r"t\.safetensors is corrupt"):
+        store.read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("results/symmetry/3f/NaCl.jsonl", "run snakemake again with `--forcerun symmetry` to rebuild it"),
+        ("results/plan/buckets.json", "run snakemake again with `--forcerun plan` to rebuild it"),
+        ("results/relax/3f/NaCl.jsonl", "delete it and run snakemake again to rebuild it"),
+        ("elsewhere/symmetry.jsonl", "delete it and run snakemake again to rebuild it"),
+    ],
+)
+def test_the_advice_for_a_damaged_file_fits_its_stage(tmp_path, place, advice):
+    assert store.rebuild_advice(tmp_path / place) == advice
+
+
 def test_records_of_another_kind_are_refused(tmp_path):
     store.write_records(tmp_path / "r.jsonl", FitnessTerms, [])
     with pytest.raises(StoreError, match="holds FitnessTerms of schema 1, expected FormulaEntry of 1"):

@@ -186,3 +186,9 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    # Whether this machine can run it at all: .ci/run asks before it runs the tests.
+    with Cluster():
+        print("a SLURM of one node came up and ran a job")

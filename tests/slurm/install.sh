@@ -20,8 +20,13 @@ if [ -n "$missing" ]; then
         chmod 755 "$policy"
         trap 'rm -f "$policy"' EXIT
     fi
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
+    # A network that hangs ends within minutes.
+    patience="-o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o DPkg::Lock::Timeout=60"
+    if ! { timeout 180 apt-get $patience update -qq && DEBIAN_FRONTEND=noninteractive timeout 300 apt-get $patience \
+        install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }; then
+        echo "make slurm-test: apt-get could not install SLURM (see above); check its network" >&2
+        exit 1
+    fi
 fi
 "$python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
     snakemake-executor-plugin-slurm==2.8.0 snakemake-executor-plugin-slurm-jobstep==0.6.1

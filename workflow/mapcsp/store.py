@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import json
 import os
 import types
@@ -28,14 +29,27 @@ SCHEMA_VERSION = 1
 T = TypeVar("T")
 
 
+# What the machine, not the program, has to answer for.
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well, delete it otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a temporary path beside `path`; rename it to `path` when the block ends well, delete it otherwise.
+
+    Raises StoreError if the disk is full or must not be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror}); make room or give the right to write, then run snakemake again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -122,16 +136,20 @@ def write_records(path: Path, kind: type[T], records: Iterable[T], **provenance:
     """
     header = {"kind": kind.__name__, "schema": SCHEMA_VERSION, **provenance}
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
-        handle.write(json.dumps(header, sort_keys=True) + "\n")
+        text = json.dumps(header, sort_keys=True) + "\n"
+        handle.write(text)
+        checksum = zlib.crc32(text.encode())
         count = 0
         for record in records:
             try:
-                handle.write(json.dumps(to_plain(record), sort_keys=True, ensure_ascii=False) + "\n")
+                text = json.dumps(to_plain(record), sort_keys=True, ensure_ascii=False) + "\n"
             except StoreError as error:
                 raise StoreError(f"{path}: {kind.__name__} {count}: {error}") from None
+            handle.write(text)
+            checksum = zlib.crc32(text.encode(), checksum)
             count += 1
-        # The last line counts the records, so that a truncated copy of the file is noticed.
-        handle.write(json.dumps({"end": count}) + "\n")
+        # So that a truncated or altered file is noticed.
+        handle.write(json.dumps({"crc32": f"{checksum:08x}", "end": count}) + "\n")
 
 
 def read_records(path: Path, kind: type[T]) -> list[T]:
@@ -140,17 +158,34 @@ def read_records(path: Path, kind: type[T]) -> list[T]:
     Raises StoreError, naming the file, if it is missing, of another kind or version, truncated or does not fit.
     """
     lines = _lines(path)
-    header = _header(path, lines, kind.__name__)
-    del header
-    if len(lines) < 2 or lines[-1] != json.dumps({"end": len(lines) - 2}):
-        raise StoreError(f"{path} is truncated (its last line does not count its records); {_REBUILD}")
+    _header(path, lines, kind.__name__)
+    _check_end(path, lines)
     records = []
     for number, line in enumerate(lines[1:-1], start=2):
         try:
             records.append(from_plain(kind, json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path} line {number}: not a {kind.__name__} ({error}); {_REBUILD}") from None
+            raise StoreError(
+                f"{path} line {number}: not a {kind.__name__} ({error}); {rebuild_advice(path)}"
+            ) from None
     return records
+
+
+def _check_end(path: Path, lines: Sequence[str]) -> None:
+    """Raise StoreError unless the last line counts the others and has their checksum."""
+    try:
+        end = json.loads(lines[-1]) if len(lines) > 1 else {}
+        complete = end["end"] == len(lines) - 2
+    except (ValueError, KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise StoreError(
+            f"{path} is truncated (its last line does not count its records); {rebuild_advice(path)}"
+        )
+    checksum = zlib.crc32("".join(f"{line}\n" for line in lines[:-1]).encode())
+    # Files written before there was a checksum are told by their count alone.
+    if end.get("crc32", f"{checksum:08x}") != f"{checksum:08x}":
+        raise StoreError(f"{path} is corrupt (its checksum does not fit); {rebuild_advice(path)}")
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -162,11 +197,21 @@ def read_record(path: Path, kind: type[T]) -> T:
     """Read a file that holds exactly one record."""
     records = read_records(path, kind)
     if len(records) != 1:
-        raise StoreError(f"{path} holds {len(records)} records, expected 1; {_REBUILD}")
+        raise StoreError(f"{path} holds {len(records)} records, expected 1; {rebuild_advice(path)}")
     return records[0]
 
 
-_REBUILD = "delete it and run snakemake again to rebuild it"
+# Stages whose folder is one output: Snakemake does not notice that a file in it is missing.
+_FOLDER_STAGES = ("intake", "features", "symmetry", "maps", "plan")
+
+
+def rebuild_advice(path: Path) -> str:
+    """What a user does about a damaged file between stages: the end of an error message."""
+    _, _, stage = path.as_posix().rpartition("results/")
+    stage = stage.partition("/")[0]
+    if stage in _FOLDER_STAGES:
+        return f"run snakemake again with `--forcerun {stage}` to rebuild it"
+    return "delete it and run snakemake again to rebuild it"
 
 
 def _lines(path: Path) -> list[str]:
@@ -175,7 +220,7 @@ def _lines(path: Path) -> list[str]:
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist; run snakemake to build it") from None
     except UnicodeDecodeError:
-        raise StoreError(f"{path} is not UTF-8 text, so it is corrupt; {_REBUILD}") from None
+        raise StoreError(f"{path} is not UTF-8 text, so it is corrupt; {rebuild_advice(path)}") from None
     return text.removesuffix("\n").split("\n")
 
 
@@ -185,11 +230,11 @@ def _header(path: Path, lines: list[str], kind: str | None) -> dict[str, Any]:
         found = header["kind"], header["schema"]
     except (ValueError, KeyError, TypeError):
         raise StoreError(
-            f"{path} line 1 is not a record header, so the file is corrupt; {_REBUILD}"
+            f"{path} line 1 is not a record header, so the file is corrupt; {rebuild_advice(path)}"
         ) from None
     if kind is not None and found != (kind, SCHEMA_VERSION):
         raise StoreError(
-            f"{path} holds {found[0]} of schema {found[1]}, expected {kind} of {SCHEMA_VERSION}; {_REBUILD}"
+            f"{path} holds {found[0]} of schema {found[1]}, expected {kind} of {SCHEMA_VERSION}; {rebuild_advice(path)}"
         )
     return header
 
@@ -206,7 +251,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist; run snakemake to build it") from None
     except ValueError as error:
-        raise StoreError(f"{path} is not JSON ({error}); {_REBUILD}") from None
+        raise StoreError(f"{path} is not JSON ({error}); {rebuild_advice(path)}") from None
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -235,15 +280,31 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise StoreError(f"{path} does not exist; run snakemake to build it") from None
 
 
+# A tensor of its own, since safetensors writes several metadata keys in an order that changes from process to process.
+_CHECKSUM = "crc32"
+
+
+def write_parquet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table as parquet; a column's type is that of its values, None stands for a missing one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({name: [to_plain(row[i]) for row in rows] for i, name in enumerate(columns)})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
-    """Write arrays as safetensors; raises StoreError if one is not finite."""
+    """Write arrays as safetensors, with a checksum; raises StoreError if one is not finite."""
     from safetensors.numpy import save_file
 
     for name, array in tensors.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise StoreError(f"{path}: tensor {name} holds NaN or infinity; it was not written")
+    arrays = {k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}
+    arrays[_CHECKSUM] = _tensor_checksum(arrays, metadata or {})
     with atomic_path(path) as temporary:
-        save_file({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}, str(temporary), metadata)
+        save_file(arrays, str(temporary), metadata)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -254,9 +315,23 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise StoreError(f"{path} does not exist; run snakemake to build it")
     try:
         with safe_open(str(path), framework="numpy") as handle:
-            return {k: handle.get_tensor(k) for k in handle.keys()}, dict(handle.metadata() or {})  # noqa: SIM118
+            tensors = {k: handle.get_tensor(k) for k in handle.keys()}  # noqa: SIM118
+            metadata = dict(handle.metadata() or {})
     except SafetensorError as error:
-        raise StoreError(f"{path} is not a safetensors file ({error}); {_REBUILD}") from None
+        raise StoreError(f"{path} is not a safetensors file ({error}); {rebuild_advice(path)}") from None
+    # Weights shipped before there was a checksum have none.
+    checksum = tensors.pop(_CHECKSUM, None)
+    if checksum is not None and not np.array_equal(checksum, _tensor_checksum(tensors, metadata)):
+        raise StoreError(f"{path} is corrupt (its checksum does not fit); {rebuild_advice(path)}")
+    return tensors, metadata
+
+
+def _tensor_checksum(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> np.ndarray:
+    checksum = zlib.crc32(repr(sorted(metadata.items())).encode())
+    for name, array in sorted(tensors.items()):
+        checksum = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), checksum)
+        checksum = zlib.crc32(array.tobytes(), checksum)
+    return np.array([checksum], dtype=np.uint32)
 
 
 _MAP_FIELDS = ("distance_ang", "spread_ang", "contact_prob")
@@ -315,7 +390,9 @@ def read_maps(path: Path) -> FormulaMaps:
             raise ValueError(faults[0])
         return FormulaMaps(header["id"], tuple(maps), header["model"])
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise StoreError(f"{path} holds no maps of schema {SCHEMA_VERSION} ({error}); {_REBUILD}") from None
+        raise StoreError(
+            f"{path} holds no maps of schema {SCHEMA_VERSION} ({error}); {rebuild_advice(path)}"
+        ) from None
 
 
 def _map_fault(predicted: PredictedMap) -> str | None:

@@ -1,18 +1,6 @@
 # The benchmark's answers: second energies, matches with the known crystals, tables.
 
 
-def judged_pools(wildcards):
-    """The pools of a chunk, with second energies where a variant goes by them."""
-    folder = "rescored" if wildcards.source in RESCORED_SOURCES else "pools"
-    return f"results/benchmark/{folder}/{wildcards.source}/{wildcards.crystals}.jsonl"
-
-
-def variant_options(wildcards):
-    """Options that name the variants to judge of one source."""
-    names = [name for name in BENCHMARK_VARIANTS if VARIANTS[name].source == wildcards.source]
-    return [part for name in names for part in ("--variant", name)]
-
-
 rule benchmark_rescore:
     input:
         pools="results/benchmark/pools/{source}/{crystals}.jsonl",

@@ -1,26 +1,6 @@
 # The benchmark's jobs: the crystals of one chunk, from one source of candidates, predicted, relaxed and judged.
 
 
-def benchmark_targets(wildcards):
-    """The crystals of a chunk, once the sample is drawn."""
-    folder = checkpoints.benchmark_sample.get().output.folder
-    return f"{folder}/targets/{wildcards.crystals}.jsonl"
-
-
-def benchmark_extras(wildcards):
-    """What a source needs beside the crystals: random ones are as many as the full pool's, templates come from tables."""
-    if wildcards.source == "random":
-        return [f"results/benchmark/pools/full/{wildcards.crystals}.jsonl"]
-    if wildcards.source == "template":
-        return [f"results/benchmark/templates/{number}.jsonl" for number in range(len(BENCHMARK.templates))]
-    return []
-
-
-def extra_option(wildcards):
-    """The name of the command's option for these files."""
-    return {"random": "--full-pools", "template": "--template"}.get(wildcards.source, "")
-
-
 rule benchmark_templates:
     input:
         lambda wildcards: find_table(BENCHMARK.templates[int(wildcards.number)]),

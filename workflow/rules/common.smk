@@ -37,22 +37,6 @@ def stop_on_user_error(function, *arguments):
         sys.exit(2)
 
 
-def find_formulas(name):
-    """The formula list: in the run's folder, else where snakemake was called, else in the repository."""
-    if os.path.isabs(name) or os.path.exists(name):
-        found = name
-    else:
-        places = [Path(folder) / name for folder in (os.environ.get("PWD", "."), REPOSITORY)]
-        found = next((str(place) for place in places if place.exists()), name)
-    # A job on another node only repeats its own command, and may see other folders.
-    if not os.path.isfile(found) and workflow.is_main_process:
-        raise UserError(
-            f"config: formulas: {name} is not a file in {os.getcwd()}, nor where snakemake was called, nor in "
-            f"{REPOSITORY}; give its path with --config formulas=PATH"
-        )
-    return found
-
-
 def stage_code(*modules):
     """Hash of the modules that a stage runs, with all they import: an edit reruns the stage and what follows."""
     return code_id(*imported_modules(*modules))
@@ -82,19 +66,12 @@ def tables(*names):
 
 
 SETTINGS = stop_on_user_error(parse_settings, dict(config))
-FORMULAS = stop_on_user_error(find_formulas, SETTINGS.formulas)
 SECTIONS = {
     name: value for name, value in SETTINGS.model_dump(mode="json").items() if isinstance(value, dict)
 }
 SECTIONS["run"] = {"seed": SETTINGS.seed}
 
 CRYSTAL_TABLES = tables("element_features.csv", "normalisers.json", "wyckoff.json")
-
-
-def for_list(base, per_1000_rows):
-    """Memory or time of a stage that takes the whole list: more for a longer list, and with each attempt."""
-    rows = sum(1 for _ in open(FORMULAS, "rb")) if os.path.isfile(FORMULAS) else 0
-    return lambda wildcards, attempt: (base + per_1000_rows * rows // 1000) * attempt
 
 
 _plan_tables = {}

@@ -9,8 +9,18 @@ rule rank:
         settings="results/settings/ranking.json",
         ranker=model_files("ranker"),
     output:
-        table="results/ranking/ranking.csv",
-        failed="results/ranking/failed.csv",
+        table=report(
+            "results/ranking/ranking.csv",
+            caption="../report/ranking.rst",
+            category="Ranking",
+            labels={"result": "ranked structures"},
+        ),
+        failed=report(
+            "results/ranking/failed.csv",
+            caption="../report/failed.rst",
+            category="Left out",
+            labels={"result": "formulas without a structure"},
+        ),
         outcomes="results/ranking/outcomes.jsonl",
         candidates="results/ranking/candidates.jsonl",
         cif=directory("results/ranking/cif"),

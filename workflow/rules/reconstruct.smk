@@ -1,14 +1,6 @@
 # Genetic searches: one job holds the (formula, space group) tasks of one bucket.
 
 
-def find_seed_structures(names):
-    """The user's crystals to start from, which must be there before anything runs."""
-    missing = [name for name in names if not os.path.isfile(name)]
-    if missing and workflow.is_main_process:
-        raise UserError(f"config: reconstruct.seed_structures: {missing[0]} is not a file; name CIF files")
-    return names
-
-
 rule reconstruct:
     input:
         tasks=lambda wildcards: [f"results/plan/{file}" for file in plan_table("buckets")[wildcards.bucket]],

@@ -1,6 +1,9 @@
 # One HTML page with the ranking, its structures and where they came from.
 
 
+report: "../report/workflow.rst"
+
+
 rule report:
     input:
         ranking="results/ranking/ranking.csv",
@@ -10,7 +13,12 @@ rule report:
         maps=lambda wildcards: checkpoints.maps.get().output.manifest,
         settings=expand("results/settings/{section}.json", section=SECTIONS),
     output:
-        "results/report/index.html",
+        report(
+            "results/report/index.html",
+            caption="../report/page.rst",
+            category="Ranking",
+            labels={"result": "page to look at"},
+        ),
     log:
         "results/logs/report.log",
     conda:

@@ -30,7 +30,8 @@ def read_formula_list(path: Path, settings: IntakeSettings) -> tuple[list[Formul
     builder = EntryBuilder(settings)
     accepted: list[FormulaEntry] = []
     rejected: list[RejectedRow] = []
-    for row in read_rows(path):
+    # All of them first: a list that is too long is refused before the slow part.
+    for row in list(read_rows(path)):
         if isinstance(row, RejectedRow):
             rejected.append(row)
             continue

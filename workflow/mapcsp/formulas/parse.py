@@ -84,6 +84,8 @@ def _count_atoms(formula: str) -> dict[str, int]:
             raise _fault(formula, _unexpected(formula, position))
         token = match[0]
         if match.lastgroup == "amount":
+            if formula.startswith(".", match.end()):
+                raise _fault(formula, _unexpected(formula, match.end()))
             if pending is None:
                 raise _fault(
                     formula, f"the amount {shown(token, 8)} at character {position + 1} follows no element"

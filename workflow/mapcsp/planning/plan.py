@@ -17,10 +17,12 @@ from mapcsp.store import read_json, read_maps, read_record, shard, write_json, w
 
 # ASSUME: 1e-5 Å and 1e-5 of a probability are far below the error of any predicted map; it halves the task files.
 MAP_DECIMALS = 5
-# Up to here every search and every formula is a job of its own. Beyond, a job's start (3 s of imports locally, 2.4 s more
-# on a cluster) would cost as much as its search.
-SHORT_LIST = 100
-LONG_LIST_TASKS_PER_JOB, LONG_LIST_FORMULAS_PER_CHUNK = 60, 10
+# Most searches and formulas a job, by the length of the list up to which they hold. Measured at default settings, in
+# CPU-seconds: a search takes 0.16, a relaxed formula 8; a job costs 1.0 (searches), 0.8 (pool) or 3.4 (relaxation) before
+# it does anything, and on a cluster 2.4 more. A group is 0.7 full on average. A short list is spread over many cores; beyond
+# 50 formulas, what the cluster takes for jobs stays below a tenth of the work.
+JOB_SIZES = ((10, 1, 1), (50, 20, 4), (500, 100, 20))
+LARGEST_JOB_SIZES = 200, 40
 
 
 def run_plan(
@@ -79,11 +81,9 @@ def run_plan(
 
 def job_sizes(settings: PlanSettings, n_formulas: int) -> tuple[int, int]:
     """Searches a reconstruction job and formulas a relaxation job; where the settings say 0, by the list's length."""
-    short = n_formulas <= SHORT_LIST
-    return (
-        settings.tasks_per_job or (1 if short else LONG_LIST_TASKS_PER_JOB),
-        settings.formulas_per_chunk or (1 if short else LONG_LIST_FORMULAS_PER_CHUNK),
-    )
+    fitting = (sizes for length, *sizes in JOB_SIZES if n_formulas <= length)
+    tasks, formulas = next(fitting, LARGEST_JOB_SIZES)
+    return settings.tasks_per_job or tasks, settings.formulas_per_chunk or formulas
 
 
 def plan_formula(
