@@ -126,7 +126,7 @@ def test_a_short_training_learns_and_resumes_to_the_same_bytes(pairs, tmp_path):
         judge(RelaxModel("small", (n.eval(),), SMALL.graph), pairs[:16]) for n in (untrained, whole)
     )
     for name in ("volume_mre", "lattice_mae_ang", "coordinate_mae_ang", "distance_mae_ang"):
-        assert after[name] < 0.9 * before[name]
+        assert after[name] < 0.95 * before[name]
     assert after["uncertainty_spearman"] == after["uncertainty_spearman_aleatoric"]
 
 

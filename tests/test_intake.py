@@ -89,7 +89,7 @@ def test_a_formula_is_read(text, amounts):
         ("D2O", "isotopes are not told apart; write H"),
         ("T2", "isotope"),
         ("Na+Cl-", r"'\+' at character 3: charges and oxidation states are no part"),
-        ("Fe0.5O", "the amount '0' is zero"),
+        ("Fe0.5O", "amounts must be whole numbers"),
         ("Fe1.5O", "amounts must be whole numbers"),
         ("Na0Cl", "the amount '0' is zero"),
         ("Na01Cl", "begins with a zero"),

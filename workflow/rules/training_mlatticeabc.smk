@@ -19,9 +19,9 @@ rule train_mlatticeabc:
         mem_mb=4000,
         runtime=60,
     params:
-        tables=lambda wildcards, input: " ".join(f"--train {shlex.quote(t)}" for t in input.tables),
+        tables=lambda wildcards, input: [part for table in input.tables for part in ("--train", table)],
     message:
         "Growing MLatticeABC's forests (about 3 minutes on one core)"
     shell:
-        "{ENVIRONMENT} {PYTHON} -m mapcsp.training.mlatticeabc_run {params.tables} --test {input.validation:q}"
+        "{ENVIRONMENT} {PYTHON} -m mapcsp.training.mlatticeabc_run {params.tables:q} --test {input.validation:q}"
         " --work results/training/symmetry --output $(dirname {output.card:q}) > {log:q} 2>&1"
