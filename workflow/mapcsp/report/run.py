@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mapcsp.errors import UserError
-from mapcsp.provenance import PACKAGE, file_sha256, versions
+from mapcsp.provenance import PACKAGE
 from mapcsp.records import CandidateSummary, FormulaOutcome
 from mapcsp.report.content import FormulaView, formula_view
+from mapcsp.report.facts import NO_PHASES, NO_SECOND, RunContext
 from mapcsp.report.notation import number, percent
-from mapcsp.resources import resources_dir
+from mapcsp.report.provenance import provenance
 from mapcsp.settings import ReportSettings, read_section
-from mapcsp.store import read_csv, read_header, read_json, read_maps, read_records, shard, write_text
+from mapcsp.store import read_csv, read_maps, read_records, shard, write_text
 
 TEMPLATES = PACKAGE.parent / "report"
 # Beyond this many formulas each gets a page of its own, so that the index stays quick.
 FORMULAS_ON_ONE_PAGE = 50
 POWDER_PATTERNS_BEYOND = 1
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where the results come from: program versions, weights by hash, the settings of each section."""
-
-    versions: dict[str, str]
-    weights: dict[str, str]
-    settings: dict[str, Any]
-    ranking: dict[str, Any]
-    potentials: tuple[str, ...]
 
 
 def run_report(
@@ -55,6 +44,10 @@ def run_report(
         candidates.setdefault(summary.formula_id, []).append(summary)
     maps = {file.stem: file for file in map_files}
 
+    origin = provenance(ranking_dir, intake_dir, settings_file.parent, outcomes)
+    ranked = [s for outcome in outcomes for s in outcome.structures]
+    run = RunContext.of_run(ranked, origin.second_potential, origin.settings)
+
     paged = len(outcomes) > FORMULAS_ON_ONE_PAGE
     environment = _environment()
     views = []
@@ -66,6 +59,7 @@ def run_report(
             candidates.get(outcome.formula_id, []),
             ranking_dir,
             href=page if paged else f"#{anchor(outcome.formula_id)}",
+            run=run,
             maps=read_maps(maps[outcome.formula_id]) if outcome.formula_id in maps else None,
             powder_of=POWDER_PATTERNS_BEYOND if paged else len(outcome.structures),
         )
@@ -88,8 +82,11 @@ def run_report(
         accepted=read_csv(intake_dir / "accepted.csv"),
         rejected=read_csv(intake_dir / "rejected.csv"),
         n_candidates=sum(v.outcome.n_candidates for v in views),
-        by_probability=any(s.ranked.probability is not None for v in views for s in v.structures),
-        provenance=_provenance(ranking_dir, settings_file, outcomes),
+        by_probability=any(s.probability is not None for s in ranked),
+        run=run,
+        no_phases=NO_PHASES,
+        no_second=NO_SECOND,
+        provenance=origin,
         **_assets(),
     )
     write_text(output, text)
@@ -130,16 +127,3 @@ def _without_details(view: FormulaView) -> FormulaView:
         for s in view.structures
     )
     return replace(view, structures=bare, energy_volume=None)
-
-
-def _provenance(ranking_dir: Path, settings_file: Path, outcomes: Sequence[FormulaOutcome]) -> Provenance:
-    resources = resources_dir()
-    weights = sorted(resources.rglob("*.safetensors"))
-    header = read_header(ranking_dir / "outcomes.jsonl")
-    return Provenance(
-        versions=versions(),
-        weights={str(p.relative_to(resources)): file_sha256(p) for p in weights},
-        settings={p.stem: read_json(p) for p in sorted(settings_file.parent.glob("*.json"))},
-        ranking={k: v for k, v in header.items() if k not in ("kind", "schema")},
-        potentials=tuple(sorted({s.relaxed.potential for o in outcomes for s in o.structures})),
-    )
