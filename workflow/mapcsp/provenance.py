@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -106,3 +107,18 @@ def versions(
     from importlib.metadata import version
 
     return {"mapcsp": mapcsp.__version__, **{p: version(p) for p in packages}}
+
+
+def current_commit() -> str | None:
+    """The repository's commit, with `+` where tracked files were changed since; None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

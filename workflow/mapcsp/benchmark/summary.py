@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from mapcsp.benchmark.records import KnownTarget, PredictionCost, RescoreCost
 from mapcsp.benchmark.tables import markdown
 from mapcsp.benchmark.targets import chunks_of
 from mapcsp.benchmark.variants import VARIANTS, left_out
-from mapcsp.provenance import PACKAGE, code_id, imported_modules, versions
+from mapcsp.provenance import code_id, current_commit, imported_modules, versions
 from mapcsp.settings import SECTIONS, Settings, read_section
 from mapcsp.store import read_json, read_records, write_csv, write_json, write_parquet, write_text
 
@@ -97,7 +96,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
     """How to make these figures again: the command, the commit, hashes of the code that ran, versions and settings."""
     return {
         "command": command_of(settings),
-        "commit": commit(),
+        "commit": current_commit(),
         "code": {name: code_id(*imported_modules(f"benchmark/{name}")) for name in ("predict", "judge")},
         "versions": versions(),
         "settings": {
@@ -124,21 +123,6 @@ def _yaml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_yaml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def commit() -> str | None:
-    """The repository's commit, with `+` where tracked files were changed since; None outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE), *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def headline(outcomes: dict[str, list[Outcome]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from mapcsp.deeprelax.model import WEIGHTS, RelaxModel, load_model, save_model
 from mapcsp.deeprelax.pairs import RelaxPair, read_pairs, write_pairs
 from mapcsp.deeprelax.user_pairs import read_own_pairs
 from mapcsp.errors import UserError
+from mapcsp.provenance import current_commit
 from mapcsp.records import CandidatePool
 from mapcsp.settings import RelaxSettings
 from mapcsp.store import read_csv, read_json, read_records, write_csv, write_json
@@ -28,7 +29,8 @@ from mapcsp.training.deeprelax_evaluate import judge, judge_against_potential
 from mapcsp.training.deeprelax_pairs import build_pairs, candidate_pairs
 from mapcsp.training.encoded import EncodedKnown
 from mapcsp.training.geometries import elemental_volumes
-from mapcsp.training.maps_run import MAX_ATOMS, _folder, _tables, _time_limit, current_commit, encoded_tables
+from mapcsp.training.maps_run import MAX_ATOMS, encoded_tables
+from mapcsp.training.options import folder_option, tables_option, time_limit
 from mapcsp.training.split import is_held_out
 from mapcsp.training.tables import read_structures
 
@@ -79,9 +81,9 @@ def _volumes(train: Sequence[Path], work: Path) -> np.ndarray:
 
 
 @main.command()
-@_tables("--train", "Structure tables to learn from.")
-@_folder("--work", "Folder for everything unfinished.")
-@_folder("--output", "Folder of the model, resources/models/deeprelax.")
+@tables_option("--train", "Structure tables to learn from.")
+@folder_option("--work", "Folder for everything unfinished.")
+@folder_option("--output", "Folder of the model, resources/models/deeprelax.")
 @click.option(
     "--members", default=2, show_default=True, type=click.IntRange(1), help="Networks in the ensemble."
 )
@@ -121,7 +123,7 @@ def train(
         true = {r.material_id: r.crystal for r in known if not is_held_out(r.formula)}
         pairs = pairs + candidate_pairs([p for f in pools for p in read_records(f, CandidatePool)], true)
     training = _with_epochs(TRAININGS[settings], epochs)
-    keep_going = _time_limit(minutes)
+    keep_going = time_limit(minutes)
     networks = []
     for seed in range(1, members + 1):
         own = replace(training, loop=replace(training.loop, seed=seed))
@@ -165,10 +167,10 @@ _test_option = click.option(
 
 
 @main.command()
-@_tables("--train", "Structure tables that were learned from.")
+@tables_option("--train", "Structure tables that were learned from.")
 @_test_option
-@_folder("--work", "Folder for everything unfinished.")
-@_folder("--output", "Folder of the model to judge; gets metrics.json.")
+@folder_option("--work", "Folder for everything unfinished.")
+@folder_option("--output", "Folder of the model to judge; gets metrics.json.")
 def evaluate(train: tuple[Path, ...], test: Path, work: Path, output: Path) -> None:
     """Judge the model on pairs of unseen formulas: against the Dummy, and against M3GNet in accuracy and time."""
     from mapcsp.relax.backends import load_potential
@@ -191,10 +193,10 @@ def evaluate(train: tuple[Path, ...], test: Path, work: Path, output: Path) -> N
 
 
 @main.command()
-@_tables("--train", "Structure tables to learn from.")
+@tables_option("--train", "Structure tables to learn from.")
 @_test_option
-@_folder("--work", "Folder for everything unfinished.")
-@_folder("--output", "Folder of the model; gets ablations.json.")
+@folder_option("--work", "Folder for everything unfinished.")
+@folder_option("--output", "Folder of the model; gets ablations.json.")
 @click.option(
     "--epochs", default=2, show_default=True, type=click.IntRange(1), help="Epochs of each network."
 )
@@ -210,7 +212,7 @@ def ablate(
     chosen = set(sorted({p.id.partition("<")[0] for p in everything})[::ABLATION_SHARE])
     pairs = [p for p in everything if p.id.partition("<")[0] in chosen]
     judged = _test_pairs(train, test, work)[:ABLATION_PAIRS]
-    keep_going = _time_limit(minutes)
+    keep_going = time_limit(minutes)
     found = {}
     for name, switches in ABLATIONS.items():
         training = _with_epochs(SHIPPED, epochs)
@@ -224,7 +226,7 @@ def ablate(
 
 
 @main.command()
-@_folder("--model", "Folder of the model; gets card.md.")
+@folder_option("--model", "Folder of the model; gets card.md.")
 def card(model: Path) -> None:
     """Write the model's card from its figures; nothing in it is typed by hand."""
     write_card(model)

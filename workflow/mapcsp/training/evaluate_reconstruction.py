@@ -14,7 +14,7 @@ from mapcsp.benchmark.pipeline import Models, load_models
 from mapcsp.elements import SUPPORTED_ELEMENTS
 from mapcsp.maps.predict import predict_label_maps
 from mapcsp.metrics.match import match_rate_at
-from mapcsp.provenance import code_id, file_sha256, imported_modules, value_hash
+from mapcsp.provenance import code_id, current_commit, file_sha256, imported_modules, value_hash
 from mapcsp.records import Label, LabelPrediction, PredictedMap, SymmetryPrediction
 from mapcsp.resources import resource_path
 from mapcsp.settings import ReconstructSettings, Settings
@@ -24,7 +24,6 @@ from mapcsp.symmetry.labels import canonical_label
 from mapcsp.symmetry.predict import predict_symmetry
 from mapcsp.training.evaluate_symmetry import entry_of
 from mapcsp.training.geometries import formula_hash
-from mapcsp.training.maps_run import current_commit
 from mapcsp.training.ranker_pools import choose_targets
 from mapcsp.training.reconstruction_trials import (
     Known,

@@ -6,10 +6,8 @@ Everything unfinished lies in the work folder, so that the same command after a 
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from tqdm import tqdm
 from mapcsp.errors import UserError
 from mapcsp.maps.models import WEIGHTS, MapModel, load_weights, save_model
 from mapcsp.maps.refiner import MapRefiner, n_parameters
+from mapcsp.provenance import current_commit
 from mapcsp.records import SymmetryPrediction
 from mapcsp.resources import resource_path
 from mapcsp.settings import SymmetrySettings
@@ -40,32 +39,17 @@ from mapcsp.training.maps_evaluate import (
 from mapcsp.training.maps_pairs import MapTarget, build_targets, read_targets, write_targets
 from mapcsp.training.maps_rows import RowOrders
 from mapcsp.training.maps_truth import MapTruth, true_maps
+from mapcsp.training.options import FILE, FOLDER, folder_option, tables_option, time_limit
 from mapcsp.training.split import is_held_out
 from mapcsp.training.tables import KnownCrystal, read_structures
 
 MAX_ATOMS, JUDGED_ATOMS = 24, 12
-FOLDER, FILE = click.Path(path_type=Path, file_okay=False), click.Path(path_type=Path, dir_okay=False)
-
-
-def _tables(name: str, help: str) -> Callable:
-    return click.option(name, multiple=True, required=True, type=FILE, help=help)
-
-
-def _folder(name: str, help: str) -> Callable:
-    return click.option(name, required=True, type=FOLDER, help=help)
 
 
 @click.group()
 def main() -> None:
     """Train and judge the networks that predict maps."""
     torch.set_num_threads(torch.get_num_threads() if torch.cuda.is_available() else 1)
-
-
-def _time_limit(minutes: float | None) -> Callable[[], bool] | None:
-    if minutes is None:
-        return None
-    end = time.monotonic() + 60 * minutes
-    return lambda: time.monotonic() < end
 
 
 def encoded_tables(tables: Sequence[Path], work: Path) -> list[EncodedKnown]:
@@ -102,9 +86,9 @@ def target_sets(
 
 
 @main.command()
-@_tables("--train", "Structure tables to learn from.")
-@_folder("--work", "Folder for everything unfinished.")
-@_folder("--output", "Folder of the model, resources/models/maps.")
+@tables_option("--train", "Structure tables to learn from.")
+@folder_option("--work", "Folder for everything unfinished.")
+@folder_option("--output", "Folder of the model, resources/models/maps.")
 @click.option("--minutes", type=float, help="Stop after this time, to go on later.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of each phase instead of the default.")
 @click.option("--limit", type=click.IntRange(1), help="Most crystals to learn from, for a trial.")
@@ -118,7 +102,7 @@ def default(
 ) -> None:
     """Train the default network: cells of at most 12 atoms first, then all sizes."""
     targets, held = target_sets(train, work, limit)
-    keep_going = _time_limit(minutes)
+    keep_going = time_limit(minutes)
     network: MapRefiner | None = None
     for name, max_atoms, config in default_training.PHASES:
         if epochs is not None:
@@ -155,9 +139,9 @@ def _copy_curves(output: Path, curves: Sequence[tuple[str, Path]]) -> None:
 @click.option(
     "--settings", default="narrow", show_default=True, type=click.Choice(sorted(maps_papers.TRAININGS))
 )
-@_tables("--train", "Structure tables to draw training crystals from.")
-@_tables("--test", "Structure tables to judge on.")
-@_folder("--work", "Folder for everything unfinished; its figures go to <experiment>.json there.")
+@tables_option("--train", "Structure tables to draw training crystals from.")
+@tables_option("--test", "Structure tables to judge on.")
+@folder_option("--work", "Folder for everything unfinished; its figures go to <experiment>.json there.")
 @click.option(
     "--output",
     type=FOLDER,
@@ -183,7 +167,7 @@ def paper(
     folder = work / f"{experiment}-{settings}"
     held = [t for t in known if is_held_out(t.formula)]
     learned = [t for t in known if not is_held_out(t.formula)]
-    model = maps_papers.train_paper(chosen, training, learned, held, experiment, folder, _time_limit(minutes))
+    model = maps_papers.train_paper(chosen, training, learned, held, experiment, folder, time_limit(minutes))
     if model is None:
         raise UserError(f"time is up in {experiment}; run the same command again to go on")
     judged = maps_papers.draw(
@@ -226,10 +210,10 @@ def truth_table(tables: Sequence[Path]) -> list[MapTruth]:
 
 
 @main.command()
-@_tables("--train", "Structure tables that were learned from.")
-@_tables("--test", "Structure tables to judge on.")
-@_folder("--work", "Folder for everything unfinished.")
-@_folder("--output", "Folder of the model to judge; gets metrics.json.")
+@tables_option("--train", "Structure tables that were learned from.")
+@tables_option("--test", "Structure tables to judge on.")
+@folder_option("--work", "Folder for everything unfinished.")
+@folder_option("--output", "Folder of the model to judge; gets metrics.json.")
 @click.option(
     "--symmetry", default="symmetry", show_default=True, help="Entry of the registry that predicts labels."
 )
@@ -289,7 +273,7 @@ def _predict_symmetry(truths: Sequence[MapTruth], path: Path, name: str) -> None
 
 
 @main.command()
-@_folder("--model", "Folder of the model; gets card.md.")
+@folder_option("--model", "Folder of the model; gets card.md.")
 @click.option(
     "--results",
     type=FOLDER,
@@ -306,22 +290,6 @@ def card(model: Path, results: Path | None, main_experiment: str | None) -> None
 
 def _names(tables: Sequence[Path]) -> list[str]:
     return [t.stem for t in tables]
-
-
-def current_commit() -> str:
-    """Commit of the repository that is checked out, with `+` if the code differs from it; `none` outside a repository."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False
-        )
-
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head.returncode != 0:
-        return "none"
-    changed = git("status", "--porcelain", "--", str(here.parent)).stdout.strip()
-    return head.stdout.strip() + ("+" if changed else "")
 
 
 def run() -> None:
