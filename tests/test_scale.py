@@ -118,7 +118,9 @@ def test_a_thousand_formulas_run_through_every_stage_and_one_more_runs_alone(tmp
     done = run.snakemake("--until", "plan", config=config)
     assert done.returncode == 0, done.stdout
     jobs = run.jobs(config=config)
-    assert max(jobs["reconstruct"], jobs["pool"], jobs["relax"]) <= 2
+    # Its own bucket, which may split, and the chunks whose formulas share that bucket: they find what is finished again.
+    assert jobs["reconstruct"] <= 2
+    assert jobs["pool"] == jobs["relax"] <= 8
     done = run.snakemake(config=config)
     assert done.returncode == 0, done.stdout
     now = {path: path.stat().st_mtime_ns for path in run.result("finished").rglob("*.jsonl")}
