@@ -3,13 +3,13 @@
 import csv
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from known_structures import KNOWN, SPACE_GROUPS
 from mapcsp.crystals import from_structure
 from mapcsp.metrics.match import LOOSE, match_rms
+from pipeline import SNAKEMAKE
 from pymatgen.core import Structure
 
 pytestmark = [pytest.mark.workflow, pytest.mark.science, pytest.mark.xdist_group("workflow")]
@@ -22,15 +22,7 @@ def results(tmp_path_factory) -> Path:
     """A run of the shipped list, as `make run` makes it, in a folder of its own."""
     folder = tmp_path_factory.mktemp("shipped")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAPCSP_RESOURCES")}
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(REPOSITORY / "Snakefile"),
-        "--cores",
-        "2",
-    ]
+    command = [*SNAKEMAKE, "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
     done = subprocess.run(
         [*command, "--directory", str(folder)], capture_output=True, text=True, check=False, env=environment
     )

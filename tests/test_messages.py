@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mapcsp import cli
+from pipeline import SNAKEMAKE
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -273,15 +274,7 @@ def test_asking_for_a_gpu_that_is_not_there_says_what_to_set(folder, monkeypatch
     ],
 )
 def test_snakemake_itself_says_a_users_mistake_in_one_line(folder, config, message):
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(REPOSITORY / "Snakefile"),
-        "--cores",
-        "1",
-    ]
+    command = [*SNAKEMAKE, "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "1"]
     done = subprocess.run(
         [*command, "--dry-run", "--directory", str(folder), "--config", config],
         capture_output=True,

@@ -40,21 +40,23 @@ def settings_option(command: Command) -> Command:
     )(command)
 
 
-def manifest_option(command: Command) -> Command:
-    """`--manifest`, for stages that write a folder of files."""
-    return click.option(
+def folder_of_files(command: Command) -> Command:
+    """`--settings`, `--output` and `--manifest` of a stage that takes the whole list and writes a file a formula."""
+
+    @wraps(command)
+    def with_manifest(*arguments: Any, output: Path, manifest: Path | None, **keywords: Any) -> None:
+        command(*arguments, output=output, **keywords)
+        if manifest is not None:
+            from mapcsp.provenance import file_sha256
+            from mapcsp.store import write_json
+
+            files = sorted(path for path in output.rglob("*") if path.is_file())
+            write_json(manifest, {path.relative_to(output).as_posix(): file_sha256(path) for path in files})
+
+    option = click.option(
         "--manifest", type=FILE, help="Also write the hash of every file of the output there."
-    )(command)
-
-
-def write_manifest(folder: Path, manifest: Path | None) -> None:
-    """Write the hash of every file of a folder as JSON, if asked for."""
-    from mapcsp.provenance import file_sha256
-    from mapcsp.store import write_json
-
-    if manifest is not None:
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        write_json(manifest, {path.relative_to(folder).as_posix(): file_sha256(path) for path in files})
+    )
+    return settings_option(output_option(FOLDER)(option(with_manifest)))  # type: ignore[return-value]
 
 
 def formula_arguments(command: Command) -> Command:

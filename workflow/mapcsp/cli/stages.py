@@ -9,11 +9,10 @@ import click
 from mapcsp.cli.options import (
     FILE,
     FOLDER,
+    folder_of_files,
     input_option,
-    manifest_option,
     output_option,
     settings_option,
-    write_manifest,
 )
 from mapcsp.cli.root import STAGES, InOrder, cli
 
@@ -30,58 +29,44 @@ def stage() -> None:
 @input_option(
     "formulas", FILE, "Formula list: CSV with a column `formula` (and id, z, space_group), or one a line."
 )
-@settings_option
-@output_option(FOLDER)
-@manifest_option
-def intake(formulas: Path, settings: Path, output: Path, manifest: Path | None) -> None:
+@folder_of_files
+def intake(formulas: Path, settings: Path, output: Path) -> None:
     """Read the formula list; reject what cannot be used, with reasons."""
     from mapcsp.formulas.intake import run_intake
 
     run_intake(formulas, settings, output)
-    write_manifest(output, manifest)
 
 
 @stage.command()
 @input_option("intake")
-@settings_option
-@output_option(FOLDER)
-@manifest_option
-def features(intake: Path, settings: Path, output: Path, manifest: Path | None) -> None:
+@folder_of_files
+def features(intake: Path, settings: Path, output: Path) -> None:
     """Elemental features of each formula."""
     from mapcsp.features.tensors import run_features
 
     run_features(intake, settings, output)
-    write_manifest(output, manifest)
 
 
 @stage.command()
 @input_option("intake")
-@settings_option
-@output_option(FOLDER)
-@manifest_option
-def symmetry(intake: Path, settings: Path, output: Path, manifest: Path | None) -> None:
+@folder_of_files
+def symmetry(intake: Path, settings: Path, output: Path) -> None:
     """Predict Z, symmetry labels, space groups and cells."""
     from mapcsp.symmetry.predict import run_symmetry
 
     run_symmetry(intake, settings, output)
-    write_manifest(output, manifest)
 
 
 @stage.command()
 @input_option("intake")
 @input_option("features")
 @input_option("symmetry")
-@settings_option
-@output_option(FOLDER)
-@manifest_option
-def maps(
-    intake: Path, features: Path, symmetry: Path, settings: Path, output: Path, manifest: Path | None
-) -> None:
+@folder_of_files
+def maps(intake: Path, features: Path, symmetry: Path, settings: Path, output: Path) -> None:
     """Predict distance and contact maps."""
     from mapcsp.maps.run import run_maps
 
     run_maps(intake, features, symmetry, settings, output)
-    write_manifest(output, manifest)
 
 
 @stage.command()

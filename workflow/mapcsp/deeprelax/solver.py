@@ -160,6 +160,16 @@ def _pull(vectors: Tensor, bounds: Tensor, weight: Tensor) -> Tensor:
 
 
 @njit(cache=True, fastmath=True)
+def _strength(length, bounds, weight):
+    """Pull on an atom a length: inwards above the upper bound, outwards below the lower one, 0 between."""
+    if length > bounds[1]:
+        return weight / max(length, 1e-9)
+    if length < bounds[0]:
+        return -weight / max(length, 1e-9)
+    return 0.0
+
+
+@njit(cache=True, fastmath=True)
 def _edge_gradient(position, centre, neighbour, shift, bounds, weight, result):
     for e in range(len(centre)):
         i, j = centre[e], neighbour[e]
@@ -167,11 +177,8 @@ def _edge_gradient(position, centre, neighbour, shift, bounds, weight, result):
         y = position[j, 1] + shift[e, 1] - position[i, 1]
         z = position[j, 2] + shift[e, 2] - position[i, 2]
         length = np.sqrt(x * x + y * y + z * z)
-        if length > bounds[e, 1]:
-            pull = weight[e] / max(length, 1e-9)
-        elif length < bounds[e, 0]:
-            pull = -weight[e] / max(length, 1e-9)
-        else:
+        pull = _strength(length, bounds[e], weight[e])
+        if pull == 0.0:
             continue
         result[j, 0] += pull * x
         result[j, 1] += pull * y
@@ -189,11 +196,8 @@ def _pair_gradient(position, start, centre, neighbour, bounds, weight, result):
         y = position[j, 1] - start[i, 1]
         z = position[j, 2] - start[i, 2]
         length = np.sqrt(x * x + y * y + z * z)
-        if length > bounds[e, 1]:
-            pull = weight[e] / max(length, 1e-9)
-        elif length < bounds[e, 0]:
-            pull = -weight[e] / max(length, 1e-9)
-        else:
+        pull = _strength(length, bounds[e], weight[e])
+        if pull == 0.0:
             continue
         result[j, 0] += pull * x
         result[j, 1] += pull * y

@@ -18,6 +18,7 @@ from mapcsp.training.cryspnet_data import DATA_SETS, one_a_formula, samples_of
 from mapcsp.training.cryspnet_evaluate import evaluate_cryspnet
 from mapcsp.training.cryspnet_loop import CryspNetTraining
 from mapcsp.training.encoded import EncodedKnown
+from mapcsp.training.options import FILE, FOLDER, run_command
 from mapcsp.training.split import is_held_out
 from mapcsp.training.symmetry_run import encoded_table
 
@@ -73,8 +74,6 @@ def run_evaluate_cryspnet(tables: Sequence[Path], validation: Path, work_dir: Pa
     write_cryspnet_card(output)
 
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
 _train = click.option("--train", "tables", required=True, multiple=True, type=FILE, help="Structure table.")
 _work = click.option("--work", required=True, type=FOLDER, help="Where encoded tables are kept.")
 _output = click.option("--output", required=True, type=FOLDER, help="The model's folder.")
@@ -106,4 +105,4 @@ def evaluate(tables: tuple[Path, ...], validation: Path, work: Path, output: Pat
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -6,8 +6,7 @@ Everything unfinished lies in the work folder, so that the same command after a 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from mapcsp.training.deeprelax_pairs import build_pairs, candidate_pairs
 from mapcsp.training.encoded import EncodedKnown
 from mapcsp.training.geometries import elemental_volumes
 from mapcsp.training.maps_run import MAX_ATOMS, encoded_tables
-from mapcsp.training.options import folder_option, tables_option, time_limit
+from mapcsp.training.options import folder_option, run_command, tables_option, time_limit
 from mapcsp.training.split import is_held_out
 from mapcsp.training.tables import read_structures
 
@@ -232,14 +231,5 @@ def card(model: Path) -> None:
     write_card(model)
 
 
-def run(command: Callable[[], None] = main) -> None:
-    """Run a command; a user's mistake or the end of the time given ends with one line and status 2."""
-    try:
-        command()
-    except UserError as error:
-        click.echo(f"mapcsp: error: {error}", err=True)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    run()
+    run_command(main)

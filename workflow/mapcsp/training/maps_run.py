@@ -6,7 +6,6 @@ Everything unfinished lies in the work folder, so that the same command after a 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +38,7 @@ from mapcsp.training.maps_evaluate import (
 from mapcsp.training.maps_pairs import MapTarget, build_targets, read_targets, write_targets
 from mapcsp.training.maps_rows import RowOrders
 from mapcsp.training.maps_truth import MapTruth, true_maps
-from mapcsp.training.options import FILE, FOLDER, folder_option, tables_option, time_limit
+from mapcsp.training.options import FILE, FOLDER, folder_option, run_command, tables_option, time_limit
 from mapcsp.training.split import is_held_out
 from mapcsp.training.tables import KnownCrystal, read_structures
 
@@ -292,14 +291,5 @@ def _names(tables: Sequence[Path]) -> list[str]:
     return [t.stem for t in tables]
 
 
-def run() -> None:
-    """Run a command; a user's mistake or the end of the time given ends with one line and status 2."""
-    try:
-        main()
-    except UserError as error:
-        click.echo(f"mapcsp: error: {error}", err=True)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    run()
+    run_command(main)

@@ -32,6 +32,7 @@ from mapcsp.training.mlatticeabc import (
     set_cell,
     train_forests,
 )
+from mapcsp.training.options import FILE, FOLDER, run_command
 from mapcsp.training.symmetry_run import encoded_table
 
 # R² that MLatticeABC's own description gives, on a random tenth of its Materials Project crystals.
@@ -194,10 +195,6 @@ Published: on a random tenth of its own crystals, with the same formulas' polymo
     )
 
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--train", "tables", required=True, multiple=True, type=FILE, help="Structure table.")
 @click.option("--test", "validation", required=True, type=FILE, help="Structure table to judge on.")
@@ -210,4 +207,4 @@ def main(tables: tuple[Path, ...], validation: Path, work: Path, output: Path, s
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

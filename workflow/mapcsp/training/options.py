@@ -1,12 +1,15 @@
-"""Options and limits that the training commands share."""
+"""Options and limits that the training commands share, and how they end."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import click
+
+from mapcsp.errors import UserError
 
 FOLDER, FILE = click.Path(path_type=Path, file_okay=False), click.Path(path_type=Path, dir_okay=False)
 
@@ -27,3 +30,12 @@ def time_limit(minutes: float | None) -> Callable[[], bool] | None:
         return None
     end = time.monotonic() + 60 * minutes
     return lambda: time.monotonic() < end
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Run a command; a user's mistake or the end of the time given ends with one line and status 2."""
+    try:
+        command()
+    except UserError as error:
+        click.echo(f"mapcsp: error: {error}", err=True)
+        sys.exit(2)
