@@ -17,6 +17,7 @@ from mapcsp.benchmark.pipeline import load_models
 from mapcsp.benchmark.predict import relax_searched, search_settings, search_target
 from mapcsp.benchmark.records import KnownTarget, PredictionCost, RescoreCost
 from mapcsp.benchmark.summary import command_of, crystal_rows
+from mapcsp.benchmark.tables import calibration_table
 from mapcsp.benchmark.targets import draw_targets
 from mapcsp.benchmark.variants import VARIANTS, left_out, runnable, sources_of
 from mapcsp.metrics.match import LOOSE, STRICT, match_rms
@@ -258,6 +259,15 @@ def test_rates_are_counted_on_the_crystals_that_belong():
     assert figures["published_filter"]["loose"]["match_rate_at_20"] == 0.5
     assert figures["space_group_found"] == 0.5
     assert figures["causes"] == {"found": 1, "energy order wrong": 1}
+
+
+def test_claims_are_judged_beside_what_chance_alone_would_show():
+    figures = summarise_variant(outcomes())
+    claims = [o.judged.probability for o in outcomes()]
+    assert figures["mean_claim"] == pytest.approx(sum(claims) / 2, abs=1e-4)
+    assert 0 < figures["calibration_error_by_chance"] < figures["calibration_error_by_chance_95"] <= 1
+    (row,) = calibration_table({"full": figures, "energy": {"crystals": 2}}).rows
+    assert row[0] == "full" and row[-1] == "0.500"
 
 
 def test_match_rates_carry_wilson_intervals_and_the_best_rms():

@@ -10,7 +10,7 @@ from typing import Any
 
 from mapcsp.benchmark.judge import CAUSES, AnswerMatches, Judged
 from mapcsp.benchmark.records import KnownTarget, PredictionCost, RescoreCost
-from mapcsp.metrics.calibration import brier_score, expected_calibration_error
+from mapcsp.metrics.calibration import brier_score, calibration_noise_floor, expected_calibration_error
 from mapcsp.metrics.match import match_rate_at, wilson_interval
 from mapcsp.metrics.structures import StructureDistances
 
@@ -95,6 +95,10 @@ def summarise_variant(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     if len(claimed) == len(outcomes):
         right = [o.judged.cause == "found" for o in outcomes]
         figures["expected_calibration_error"] = round(expected_calibration_error(claimed, right), 4)
+        by_chance, by_chance_95 = calibration_noise_floor(claimed)
+        figures["calibration_error_by_chance"] = round(by_chance, 4)
+        figures["calibration_error_by_chance_95"] = round(by_chance_95, 4)
+        figures["mean_claim"] = round(fmean(claimed), 4)
         figures["brier_score"] = round(brier_score(claimed, right), 4)
     figures["answers_per_formula"] = round(fmean(len(o.judged.valid) for o in outcomes), 2)
     return figures

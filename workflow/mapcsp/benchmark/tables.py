@@ -54,6 +54,7 @@ def benchmark_tables(figures: dict[str, Any]) -> list[Table]:
         tables.append(match_table(title, compared))
     tables += [
         counting_table(f"Counted otherwise ({figures['variant']})", variants[figures["variant"]]),
+        calibration_table(variants),
         cost_table(compared),
         cause_table(compared),
         distance_table(variants),
@@ -119,6 +120,25 @@ def counting_table(title: str, figures: dict[str, Any]) -> Table:
         for tolerance in ("loose", "strict")
     )
     return Table(title, ("counted", "crystals", "matcher", *(f"@{k}, %" for k in RANKS)), rows)
+
+
+def calibration_table(variants: dict[str, Any]) -> Table:
+    """How far the first answers' probabilities are from the shares that are right; no rows where none claims any."""
+    rows = tuple(
+        (
+            name,
+            _number(figures["expected_calibration_error"], 3),
+            _number(figures["calibration_error_by_chance"], 3),
+            _number(figures["calibration_error_by_chance_95"], 3),
+            _number(figures["mean_claim"], 3),
+            _number(figures["target"]["loose"]["match_rate_at_1"], 3),
+        )
+        for name, figures in variants.items()
+        if "expected_calibration_error" in figures
+    )
+    columns = ("variant", "error", "by chance", "95 % by chance", "mean claim", "right")
+    note = "Expected calibration error in ten bins; by chance: that of perfectly calibrated claims, as many as here."
+    return Table("Calibration of the first answer's probability", columns, rows, (note,))
 
 
 def cost_table(variants: dict[str, Any]) -> Table:
