@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -33,14 +34,32 @@ SHRUNKEN = (
 BENCHMARK = f"count: 20, crystals_per_job: 10, distances: false, templates: [{TABLE}], variants: [{', '.join(VARIANTS)}]"
 
 
-def snakemake(folder: Path, *options: str, benchmark: str = BENCHMARK, config: tuple[str, ...] = ()) -> str:
+def run_snakemake(
+    folder: Path,
+    *options: str,
+    benchmark: str = BENCHMARK,
+    config: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
     command += ["--directory", str(folder), "--cores", "2", "benchmark", *options]
     command += ["--config", *SHRUNKEN, f"benchmark={{{benchmark}}}", *config]
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAPCSP_RESOURCES")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAPCSP_RESOURCES")}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=inherited | (environment or {})
+    )
+
+
+def snakemake(folder: Path, *options: str, benchmark: str = BENCHMARK, config: tuple[str, ...] = ()) -> str:
+    done = run_snakemake(folder, *options, benchmark=benchmark, config=config)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def answers(folder: Path) -> list[dict[str, str]]:
+    """The rows of the table of crystals, without what they cost."""
+    with open(folder / "results/benchmark/crystals.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "core_s"} for row in csv.DictReader(file)]
 
 
 def jobs(folder: Path, **changes) -> Counter:
@@ -79,11 +98,10 @@ def test_the_figures_say_how_they_were_made(run):
 
 
 def test_each_crystal_and_variant_has_a_row_in_every_table(run):
-    with open(run / "results/benchmark/crystals.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = answers(run)
     assert Counter(r["variant"] for r in rows) == dict.fromkeys(VARIANTS, 20)
     table = pq.read_table(run / "results/benchmark/crystals.parquet")
-    assert table.column_names == list(rows[0]) and table.num_rows == 80
+    assert {*table.column_names} == {*rows[0], "core_s"} and table.num_rows == 80
     page = (run / "results/benchmark/index.html").read_text()
     assert all(r["material_id"] in page for r in rows)
     assert (
@@ -104,3 +122,23 @@ def test_another_ranking_only_judges_again(run):
 def test_a_larger_sample_predicts_only_what_is_new(run):
     smaller = BENCHMARK.replace("count: 20", "count: 10")
     assert "benchmark_predict" not in jobs(run, benchmark=smaller)
+
+
+def test_a_killed_benchmark_goes_on_where_it_was_and_ends_in_the_same_table(run, tmp_path):
+    folder, killed = tmp_path / "killed run", tmp_path / "killed"
+    shutil.copytree(run, folder, symlinks=True)
+    killed.mkdir()
+    pools = folder / "results/benchmark/pools/full"
+    lost, kept = sorted(pools.iterdir())
+    lost.unlink()
+    before = kept.stat().st_mtime_ns
+    broken = {
+        "PYTHONPATH": str(REPOSITORY / "tests/faults"),
+        "MAPCSP_FAULT": "kill:results/benchmark/pools/",
+        "MAPCSP_FAULT_FOLDER": str(killed),
+    }
+    assert run_snakemake(folder, "--retries", "0", environment=broken).returncode == 1
+    assert len([*killed.iterdir()]) == 1 and not lost.exists()
+    snakemake(folder)
+    assert kept.stat().st_mtime_ns == before
+    assert answers(folder) == answers(run)

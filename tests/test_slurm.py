@@ -1,5 +1,6 @@
 """The real pipeline through a real SLURM of one node, which the test starts and stops itself."""
 
+import csv
 import importlib.util
 import os
 import subprocess
@@ -19,11 +20,27 @@ SHRUNKEN = (
     "pool={size: 2}",
     "relax={max_steps: 3}",
 )
+THROUGH_SLURM = (
+    *("--workflow-profile", "slurm", "--jobs", "8", "--retries", "0"),
+    *("--default-resources", "slurm_partition=test", "mem_mb=500", "runtime=10"),
+    # The defaults wait 40 s before they look, and ask a database that is not there.
+    *("--slurm-init-seconds-before-status-checks", "5", "--slurm-status-command", "squeue"),
+)
+BENCHMARK = (
+    "relax={max_steps: 3}",
+    "rescore={potential: none}",
+    "benchmark={table: resources/benchmarks/well_known.parquet, count: 4, crystals_per_job: 2,"
+    " distances: false, variants: [full, energy, prototype]}",
+)
 CLUSTER_RULES = ("features", "symmetry", "maps", "reconstruct", "pool", "relax", "rank", "report")
 
 
 def snakemake(
-    repository: Path, folder: Path, *options: str, environment: dict[str, str] | None = None
+    repository: Path,
+    folder: Path,
+    *options: str,
+    config: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess:
     folder.mkdir(exist_ok=True)
     (folder / "list.csv").write_text("formula,z\nNaCl,1\nMgO,1\n")
@@ -36,7 +53,7 @@ def snakemake(
         "--directory",
         str(folder),
     ]
-    command += [*options, "--config", *SHRUNKEN]
+    command += [*options, "--config", *SHRUNKEN, *config]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -59,10 +76,7 @@ def test_two_formulas_run_through_slurm_and_give_what_a_local_run_gives(cluster,
     done = snakemake(
         repository,
         tmp_path / "slurm",
-        *("--workflow-profile", "slurm", "--jobs", "8", "--retries", "0"),
-        *("--default-resources", "slurm_partition=test", "mem_mb=500", "runtime=10"),
-        # The defaults wait 40 s before they look, and ask a database that is not there.
-        *("--slurm-init-seconds-before-status-checks", "5", "--slurm-status-command", "squeue"),
+        *THROUGH_SLURM,
         environment=cluster.environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -79,6 +93,27 @@ def test_two_formulas_run_through_slurm_and_give_what_a_local_run_gives(cluster,
     for name in ("ranking.csv", "failed.csv"):
         ranking = Path("results/ranking") / name
         assert (tmp_path / "slurm" / ranking).read_bytes() == (tmp_path / "local" / ranking).read_bytes()
+
+
+def test_a_benchmark_runs_through_slurm_and_gives_what_a_local_one_gives(cluster, tmp_path):
+    repository = copy_repository(tmp_path / "repo")
+    places = {"slurm": THROUGH_SLURM, "local": ("--cores", "2")}
+    for place, options in places.items():
+        done = snakemake(
+            *(repository, tmp_path / place, "benchmark", *options),
+            config=BENCHMARK,
+            environment=cluster.environment,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    rows = {}
+    for place in places:
+        with open(tmp_path / place / "results/benchmark/crystals.csv", newline="") as file:
+            rows[place] = [
+                {name: value for name, value in row.items() if not name.endswith("_s")}
+                for row in csv.DictReader(file)
+            ]
+    assert len(rows["slurm"]) == 12
+    assert rows["slurm"] == rows["local"]
 
 
 def test_the_cluster_listens_on_loopback_only(cluster):

@@ -8,17 +8,26 @@ from known_maps import toy_crystals
 from mapcsp.maps.labels import contact_map
 from mapcsp.maps.models import load_weights
 from mapcsp.maps.refiner import MapRefiner, RefinerConfig
-from mapcsp.store import read_csv, read_json
+from mapcsp.store import read_csv, read_json, write_json
 from mapcsp.training import maps as default_training
 from mapcsp.training.encoded import encode_known
 from mapcsp.training.maps_baselines import TemplateMaps
 from mapcsp.training.maps_card import write_card
-from mapcsp.training.maps_evaluate import judge, judge_baselines, judge_label_given, paper_predictor
+from mapcsp.training.maps_decision import fit_contact_threshold, likeliest_contacts
+from mapcsp.training.maps_evaluate import (
+    judge,
+    judge_baselines,
+    judge_contacts,
+    judge_label_given,
+    judge_likely_rows,
+    paper_predictor,
+)
 from mapcsp.training.maps_loop import LoopConfig, learning_rate_at
 from mapcsp.training.maps_pairs import build_targets, read_targets, write_targets
 from mapcsp.training.maps_papers import EXPERIMENTS, PaperExperiment, PaperTraining, select, train_paper
+from mapcsp.training.maps_rows import RowOrders
 from mapcsp.training.maps_run import main
-from mapcsp.training.maps_samples import SampleConfig, draw_sample, prepare, size_batches
+from mapcsp.training.maps_samples import SampleConfig, deal_maps, draw_sample, prepare, size_batches
 from mapcsp.training.maps_scores import score_map
 from mapcsp.training.maps_truth import contact_subset, scrambled, true_maps
 
@@ -155,6 +164,83 @@ def test_scrambling_deals_maps_among_equal_contents(truths):
     )
 
 
+def test_scrambled_targets_get_another_crystals_map_with_their_own_elements(targets):
+    prepared = [prepare(t) for t in targets]
+    dealt = deal_maps(prepared, 0)
+    assert [d.target for d in dealt] == [p.target for p in prepared]
+    assert sum((d.distance_ang != p.distance_ang).any() for d, p in zip(dealt, prepared)) > 40
+    sums = ([round(float(c.distance_ang.sum()), 6) for c in group] for group in (dealt, prepared))
+    assert sorted(next(sums)) == sorted(next(sums))
+    # The three anions of a perovskite are equally far from each other: still so, since elements stay together.
+    perovskites = [d for d in dealt if len(d.geometry.species) == 5]
+    for found in perovskites:
+        anions = [i for i, s in enumerate(found.geometry.species) if found.geometry.species.count(s) == 3]
+        assert np.ptp(found.distance_ang[np.ix_(anions, anions)][np.triu_indices(3, 1)]) < ROUNDING_ANG
+    assert len(perovskites) > 5
+
+
+def test_contacts_are_cut_where_they_overlap_most_with_held_out_crystals(truths):
+    timid = lambda t: (t.distance_ang, np.where(t.contact, 0.33, 0.22))  # noqa: E731
+    assert fit_contact_threshold(truths, timid) == 0.3
+    sure = lambda t: (t.distance_ang, t.contact.astype(float))  # noqa: E731
+    assert fit_contact_threshold(truths, sure) == 0.5
+    assert fit_contact_threshold([], sure) == 0.5
+
+
+def test_the_contact_map_with_the_best_expected_score_is_one_of_the_maps():
+    def chain(*bonds: tuple[int, int]) -> np.ndarray:
+        found = np.zeros((4, 4), bool)
+        for i, j in bonds:
+            found[i, j] = found[j, i] = True
+        return found
+
+    maps = np.array([chain((0, 1), (2, 3)), chain((0, 2), (1, 3)), chain((0, 2), (1, 2)), chain()])
+    # The second and third share a bond: together they outweigh the first, though it is the likeliest.
+    assert (likeliest_contacts(maps, np.array([0.40, 0.35, 0.25, 0.0])) == maps[1]).all()
+    assert (likeliest_contacts(maps, np.array([0.60, 0.20, 0.20, 0.0])) == maps[0]).all()
+    assert (likeliest_contacts(maps, np.array([0.1, 0.1, 0.1, 0.7])) == maps[3]).all()
+
+
+def test_contacts_are_judged_at_the_fitted_cut_and_at_one_half(truths, tmp_path):
+    training = PaperTraining(8, 8, LoopConfig(epochs=2, learning_rate=3e-3), 8)
+    model = train_paper(PaperExperiment(None, 48, 16), training, truths, truths[:8], "toy", tmp_path)
+    assert model is not None
+    figures = judge_contacts(truths[:16], truths[16:], model)
+    exact = judge(truths[:16], paper_predictor(model, threshold=figures["contact_threshold"]))
+    assert figures["contact_accuracy"] == exact["contact_accuracy"]
+    halved = judge(truths[:16], paper_predictor(model, threshold=0.5))
+    assert figures["contact_accuracy_cut_at_half"] == halved["contact_accuracy"]
+
+
+def test_the_card_of_contacts_says_what_the_cut_and_the_scrambling_come_to(truths, tmp_path):
+    training = PaperTraining(8, 8, LoopConfig(epochs=1, learning_rate=3e-3), 8)
+    model = train_paper(PaperExperiment(None, 48, 16), training, truths, truths[:8], "toy", tmp_path / "work")
+    assert model is not None
+    figures = judge_contacts(truths[:16], truths[16:], model) | judge_baselines(truths[:16], truths)
+    described = {"parameters": 1, "crystals": 16, "split": ["toy"], "trained_on": ["toy"], "commit": None}
+    folder = tmp_path / "alphacrystal"
+    write_json(folder / "metrics.json", figures | described)
+    scrambled_figures = {**figures, "contact_threshold": 0.25, "training": {"loop": {"epochs": 7}}}
+    write_card(folder, {"contact_scrambled": scrambled_figures})
+    card = (folder / "card.md").read_text()
+    assert (
+        f"It is {figures['contact_accuracy']:.4g} with contacts cut at {figures['contact_threshold']}" in card
+    )
+    assert "at its own cut of 0.25" in card and "| contact_scrambled |  | 7 |" in card
+
+
+def test_true_maps_in_the_rows_of_their_likes_are_exact_when_aligned():
+    rows = toy_crystals(64)
+    encoded, truths = encode_known(rows)[0], true_maps(rows)
+    found = judge_likely_rows(
+        build_targets(encoded, encoded, 1), {t.material_id: t for t in truths}, RowOrders(encoded, truths)
+    )
+    assert found["baseline_true_map_likely_rows_contact_accuracy_aligned"] == 1
+    assert found["baseline_true_map_likely_rows_distance_rmse_aligned_ang"] < 1e-3
+    # Every crystal is among its own likes, so that even its rows are found.
+    assert found["baseline_true_map_likely_rows_distance_rmse_ang"] < 1e-3
+
+
 def test_the_contact_test_takes_the_lowest_energy_of_a_formula(truths):
     chosen = contact_subset(truths)
     assert len({t.formula for t in chosen}) == len(chosen) < len(truths)
@@ -203,6 +289,14 @@ def test_commands_train_judge_and_write_a_card(tmp_path, monkeypatch):
         {t.material_id: t for t in true_maps(rows[40:])},
     )
     assert given["n_label_given"] > 0
+    succeeds(
+        "scramble", *common, "--test", test, "--output", str(output), "--epochs", "1", "--limit", "20"
+    )  # fmt: skip
+    scrambling = read_json(output / "scrambling.json")
+    assert scrambling["crystals_trained"] == 20
+    assert set(scrambling["figures"]) == {"true_maps", "scrambled_maps", "mean_map"}
+    errors = [f["distance_rmse_aligned_ang"] for f in scrambling["figures"].values()]
+    assert len(set(errors)) == 3
     results = tmp_path / "results"
     succeeds(
         "paper", "--experiment", "groups5_1k", "--epochs", "1", "--train", train, "--test", test,
@@ -214,5 +308,8 @@ def test_commands_train_judge_and_write_a_card(tmp_path, monkeypatch):
     card = (tmp_path / "alphacrystal2/card.md").read_text()
     figures = read_json(tmp_path / "alphacrystal2/metrics.json")
     assert f"{figures['distance_rmse_ang']:.4g}" in card and "1.884" in card
+    scrambled_rmse = scrambling["figures"]["scrambled_maps"]["distance_rmse_aligned_ang"]
+    (tmp_path / "alphacrystal2/scrambling.json").write_text((output / "scrambling.json").read_text())
     write_card(tmp_path / "alphacrystal2", {})
+    assert f"| scrambled maps | {scrambled_rmse:.4g} |" in (tmp_path / "alphacrystal2/card.md").read_text()
     assert "1.884" not in (tmp_path / "alphacrystal2/card.md").read_text().split("## All figures")[0]

@@ -19,6 +19,7 @@ from mapcsp.training.maps_samples import (
     PreparedTarget,
     SampleBatch,
     SampleConfig,
+    deal_maps,
     draw_sample,
     prepare,
     size_batches,
@@ -28,7 +29,10 @@ from mapcsp.training.maps_samples import (
 
 @dataclass(frozen=True)
 class RefinerTraining:
-    """A training of the default network: its sizes, its loop, its samples, and batches of at most max_pairs map entries."""
+    """A training of the default network: its sizes, its loop, its samples, and batches of at most max_pairs map entries.
+
+    scramble: deal maps out anew among crystals of equal atom counts first (y-scrambling).
+    """
 
     network: RefinerConfig = RefinerConfig()
     loop: LoopConfig = LoopConfig(
@@ -43,6 +47,7 @@ class RefinerTraining:
     samples: SampleConfig = SampleConfig()
     max_pairs: int = 4096
     max_crystals: int = 96
+    scramble: bool = False
 
 
 _SMALL = RefinerTraining()
@@ -166,6 +171,8 @@ def train_refiner(
     crystals, held_crystals = (
         [prepare(t) for t in group if len(t.geometry().species) > 1] for group in (targets, held)
     )
+    if config.scramble:
+        crystals = deal_maps(crystals, config.loop.seed)
     print(
         f"{n_parameters(model)} parameters, {len(crystals)} crystals, {len(held_crystals)} held out, on {device}",
         flush=True,

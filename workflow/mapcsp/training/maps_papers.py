@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from mapcsp.training.maps_loop import LoopConfig, Task, pick_device, seed_torch,
 from mapcsp.training.maps_samples import size_batches
 from mapcsp.training.maps_truth import MapTruth, contact_subset, scrambled
 
+Known = TypeVar("Known")
 Subset = Literal["all", "cubic", "binary", "ternary", "contact"]
 
 
@@ -109,10 +110,10 @@ def select(truths: Sequence[MapTruth], subset: Subset) -> list[MapTruth]:
     return [t for t in truths if n_elements is None or len(t.elements) == n_elements]
 
 
-def draw(truths: Sequence[MapTruth], n: int, seed: int) -> list[MapTruth]:
+def draw(crystals: Sequence[Known], n: int, seed: int) -> list[Known]:
     """Draw at most n crystals, each at most once; deterministic."""
-    chosen = np.random.default_rng(seed).permutation(len(truths))[:n]
-    return [truths[i] for i in np.sort(chosen)]
+    chosen = np.random.default_rng(seed).permutation(len(crystals))[:n]
+    return [crystals[i] for i in np.sort(chosen)]
 
 
 def fit_groups(truths: Sequence[MapTruth], n: int) -> DistanceGroups:

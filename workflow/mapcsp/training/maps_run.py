@@ -31,12 +31,15 @@ from mapcsp.training.maps_evaluate import (
     fit_spread_scale,
     judge,
     judge_baselines,
+    judge_contacts,
     judge_default,
     judge_label_given,
+    judge_likely_rows,
     paper_predictor,
 )
 from mapcsp.training.maps_pairs import MapTarget, build_targets, read_targets, write_targets
 from mapcsp.training.maps_rows import RowOrders
+from mapcsp.training.maps_scrambling import compare_scrambled
 from mapcsp.training.maps_truth import MapTruth, true_maps
 from mapcsp.training.options import FILE, FOLDER, folder_option, run_command, tables_option, time_limit
 from mapcsp.training.split import is_held_out
@@ -177,10 +180,13 @@ def paper(
         _copy_curves(output, [(experiment, folder / "curve.csv")])
         # What is shipped is judged, rounding included.
         model = load_weights(output / WEIGHTS, experiment)
-    figures: dict = judge(judged, paper_predictor(model, expected=False))
-    figures |= {
-        f"{k}_expected": v for k, v in judge(judged, paper_predictor(model)).items() if "distance" in k
-    }
+    figures: dict
+    if chosen.n_groups is None:
+        figures = judge_contacts(judged, maps_papers.select(held, chosen.subset), model)
+    else:
+        figures = judge(judged, paper_predictor(model, expected=False))
+        expected = judge(judged, paper_predictor(model))
+        figures |= {f"{k}_expected": v for k, v in expected.items() if "distance" in k}
     used = maps_papers.draw(maps_papers.select(learned, chosen.subset), chosen.n_train, training.loop.seed)
     figures |= judge_baselines(judged, used)
     if chosen.n_groups is None:
@@ -240,7 +246,8 @@ def evaluate(
     rows = RowOrders(library, known)
     figures: dict = judge_default(model, truths, labels, rows)
     targets = build_targets([r for r in encoded_tables(test, work) if r.n_atoms <= JUDGED_ATOMS], library, 4)
-    figures |= judge_label_given(model, targets, {t.material_id: t for t in truths})
+    by_id = {t.material_id: t for t in truths}
+    figures |= judge_label_given(model, targets, by_id) | judge_likely_rows(targets, by_id, rows)
     figures |= judge_baselines(truths, known)
     figures |= {
         "crystals": len(truths),
@@ -250,6 +257,44 @@ def evaluate(
     }
     figures |= {"split": _names(test), "trained_on": _names(train), "commit": current_commit()}
     write_json(output / "metrics.json", figures)
+
+
+@main.command()
+@tables_option("--train", "Structure tables to learn from.")
+@tables_option("--test", "Structure tables to judge on.")
+@folder_option("--work", "Folder for everything unfinished.")
+@folder_option("--output", "Folder of the model; gets scrambling.json, which its card shows.")
+@click.option("--minutes", type=float, help="Stop after this time, to go on later.")
+@click.option(
+    "--epochs", type=click.IntRange(1), default=4, show_default=True, help="Epochs of each training."
+)
+@click.option("--limit", type=click.IntRange(1), help="Most crystals to learn from.")
+def scramble(
+    train: tuple[Path, ...],
+    test: tuple[Path, ...],
+    work: Path,
+    output: Path,
+    minutes: float | None,
+    epochs: int,
+    limit: int | None,
+) -> None:
+    """Train the default network shortly on true and on scrambled maps, and judge both (y-scrambling)."""
+    targets, held = target_sets(train, work, None)
+    config = default_training.RefinerTraining()
+    config = replace(config, loop=replace(config.loop, epochs=epochs))
+    chosen = [t for t in targets if len(t.geometry().species) <= JUDGED_ATOMS]
+    drawn = maps_papers.draw(chosen, limit or len(chosen), config.loop.seed)
+    rows = [r for r in encoded_tables(test, work) if r.n_atoms <= JUDGED_ATOMS]
+    judged = build_targets(rows, encoded_tables(train, work), 4)
+    known = truth_table(train)
+    seen = {t.formula for t in known}
+    truths = {t.material_id: t for t in truth_table(test) if t.formula not in seen}
+    folder = work / "scrambling"
+    found = compare_scrambled(drawn, held, judged, truths, known, config, folder, time_limit(minutes))
+    if found is None:
+        raise UserError("time is up; run the same command again to go on")
+    described = {"crystals_trained": len(drawn), "epochs": epochs, "split": _names(test)}
+    write_json(output / "scrambling.json", {"figures": found, **described, "commit": current_commit()})
 
 
 def _predict_symmetry(truths: Sequence[MapTruth], path: Path, name: str) -> None:

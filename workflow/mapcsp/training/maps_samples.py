@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -61,6 +61,34 @@ def prepare(target: MapTarget) -> PreparedTarget:
     geometry = target.geometry()
     own, _ = batch_distances(*geometry.decode_batch(target.cell[None], target.free_coords[None]))
     return PreparedTarget(target, geometry, own[0])
+
+
+def deal_maps(prepared: Sequence[PreparedTarget], seed: int) -> list[PreparedTarget]:
+    """Deal maps out anew among crystals with the same atom counts (y-scrambling), atoms of one element staying together.
+
+    Deterministic in `seed`. Labels, cells and seeds stay where they are.
+    """
+    rows = [_rows_by_count(p.geometry.species) for p in prepared]
+    alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, (counts, _) in enumerate(rows):
+        alike[counts].append(index)
+    rng = np.random.default_rng(seed)
+    dealt = [*prepared]
+    for members in alike.values():
+        for index, other in zip(members, rng.permutation(members)):
+            own, theirs = rows[index][1], rows[other][1]
+            moved = np.empty_like(prepared[other].distance_ang)
+            moved[np.ix_(own, own)] = prepared[other].distance_ang[np.ix_(theirs, theirs)]
+            dealt[index] = replace(prepared[index], distance_ang=moved)
+    return dealt
+
+
+def _rows_by_count(species: Sequence[str]) -> tuple[tuple[int, ...], np.ndarray]:
+    """Atom counts of the elements, ascending, and the rows (n,) in that order of elements."""
+    counts = {s: list(species).count(s) for s in species}
+    elements = sorted(counts, key=lambda e: (counts[e], e))
+    order = np.argsort([elements.index(s) for s in species], kind="stable")
+    return tuple(counts[e] for e in elements), order
 
 
 def perturb_cell(
