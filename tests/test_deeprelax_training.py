@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,14 +16,19 @@ from mapcsp.deeprelax.graph import GraphSettings
 from mapcsp.deeprelax.model import RelaxModel
 from mapcsp.deeprelax.network import NetworkConfig, PaEGNN
 from mapcsp.deeprelax.pairs import RelaxPair, read_pairs, write_pairs
+from mapcsp.deeprelax.predict import relax_in_one_pass
+from mapcsp.errors import UserError
 from mapcsp.records import Crystal
 from mapcsp.training.deeprelax import SHIPPED, epoch_batches, train_member
-from mapcsp.training.deeprelax_evaluate import judge
+from mapcsp.training.deeprelax_card import _ablations, _members
+from mapcsp.training.deeprelax_evaluate import judge, judge_answers
 from mapcsp.training.deeprelax_metrics import Answer, dummy_answer, relax_errors, scaled_answer
+from mapcsp.training.deeprelax_painn import PAINN_NETWORK, LibraryPaiNN
 from mapcsp.training.deeprelax_pairs import build_pairs, candidate_pairs, sphere_volume_ang3
 from mapcsp.training.encoded import encode_known
 from mapcsp.training.tables import KnownCrystal
 from pymatgen.core import Lattice, Structure
+from scipy.spatial.transform import Rotation
 from test_deeprelax import low_symmetry, network
 from test_deeprelax_run import pool
 
@@ -166,3 +172,48 @@ def test_judging_compares_with_the_dummy_at_its_own_volume(pairs):
     lengths = np.repeat([0.5, 0.5**0.5], [6, 12]) * (4 * salts[0].relaxed.volume_ang3) ** (1 / 3)
     alone = judge(RelaxModel("untrained", (network(1),), GraphSettings()), salts)
     assert alone["bond_mae_ang_dummy"] == pytest.approx(abs(ratio - 1) * lengths.mean(), rel=1e-4)
+
+
+def test_painn_without_its_library_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "schnetpack", None)
+    monkeypatch.setitem(sys.modules, "schnetpack.nn", None)
+    with pytest.raises(UserError, match="PaiNN baseline needs SchNetPack .* extra `painn`"):
+        LibraryPaiNN(PAINN_NETWORK, VOLUMES)
+
+
+def test_the_library_s_painn_learns_and_turns_with_the_crystal(pairs, tmp_path):
+    pytest.importorskip("schnetpack")
+    size = replace(PAINN_NETWORK, width=16, layers=2, radial=12, vector_channels=4)
+    training = replace(SMALL, network=size)
+    trained = train_member(pairs, pairs[:8], VOLUMES, training, tmp_path / "painn", kind=LibraryPaiNN)
+    torch.manual_seed(1)
+    untrained = LibraryPaiNN(size, VOLUMES)
+    before, after = (
+        judge_answers(RelaxModel("painn", (n.eval(),), SMALL.graph), pairs[:16]) for n in (untrained, trained)
+    )
+    assert after["volume_mre"] < 0.97 * before["volume_mre"]
+    crystal = low_symmetry(1)
+    turn = Rotation.random(random_state=1).as_matrix()
+    turned = replace(crystal, lattice_ang=crystal.lattice_ang @ turn)
+    one, other = relax_in_one_pass([crystal, turned], RelaxModel("painn", (trained,), SMALL.graph))
+    assert np.allclose(other.crystal.lattice_ang, one.crystal.lattice_ang @ turn, atol=2e-4)
+    assert np.allclose(other.frac_unwrapped, one.frac_unwrapped, atol=2e-4)
+    assert np.abs(one.frac_unwrapped - crystal.frac_coords).max() > 1e-4
+
+
+def test_a_card_compares_painn_only_with_networks_trained_alike():
+    errors = {"coordinate_mae_ang": 0.5, "crystals": 7}
+    found = {"epochs": 2, "crystals": 30, "deeprelax": errors}
+    alike = {"epochs": 2, "crystals": 30, "first": {"coordinate_mae_ang": 0.75}}
+    table, *notes = _ablations(found, alike)
+    assert "PaiNN of SchNetPack, displacements directly | 0.75" in table
+    assert len(notes) == 2
+    table, *notes = _ablations(found, alike | {"epochs": 3})
+    assert "PaiNN of SchNetPack" not in table
+    assert len(notes) == 1
+
+
+def test_a_card_says_how_far_an_ensemble_is_from_the_paper_s():
+    assert "2 members against the paper's 5" in _members(2)
+    assert "--members 5" in _members(2)
+    assert "against" not in _members(5)

@@ -72,3 +72,22 @@ rule judge_deeprelax:
     shell:
         "({TRAIN_DEEPRELAX} evaluate {DEEPRELAX_OPTIONS} --test {DEEPRELAX_TEST:q} --output $(dirname {output.card:q})"
         " && {TRAIN_DEEPRELAX} card --model $(dirname {output.card:q})) > {log:q} 2>&1"
+
+
+# No input of the model: needs the extra `painn`.
+rule baseline_deeprelax:
+    input:
+        tables=[*DEEPRELAX_TRAIN, DEEPRELAX_TEST],
+    output:
+        DEEPRELAX_MODEL / "painn.json",
+    log:
+        "results/logs/baseline_deeprelax.log",
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    message:
+        "Training the PaiNN of SchNetPack beside the ablations of one-pass relaxation"
+    shell:
+        "({TRAIN_DEEPRELAX} baseline {DEEPRELAX_OPTIONS} --test {DEEPRELAX_TEST:q} --output $(dirname {output:q})"
+        " && {TRAIN_DEEPRELAX} card --model $(dirname {output:q})) > {log:q} 2>&1"

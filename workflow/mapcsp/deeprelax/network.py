@@ -16,6 +16,7 @@ Departures from the paper, each for a reason:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -112,11 +113,17 @@ class Relaxed:
 
 
 LOG_SCALE = (-6.0, 3.0)
+MESSAGES = 4.0
+"""What sums of messages are divided by: about 20 of random sign add up to four times one."""
 
 
 class PaEGNN(nn.Module):
-    """The network; element volumes (95,), Å³ by atomic number, are what its volume starts from."""
+    """The network; element volumes (95,), Å³ by atomic number, are what its volume starts from.
 
+    compiled: whether `fused.predict_fused` knows its layers; another encoder under the same heads says no.
+    """
+
+    compiled: ClassVar[bool] = True
     element_volume: Tensor
     element_features: Tensor
     offsets: Tensor
@@ -138,13 +145,13 @@ class PaEGNN(nn.Module):
         self.pair_radial = RadialFunctions(config.radial, config.longest_pair_ang)
         edge_inputs = config.radial + (config.offset_channels if config.periodic else 0)
         self.filters = nn.ModuleList(nn.Linear(edge_inputs, 3 * f) for _ in range(config.layers))
-        self.layers = nn.ModuleList(_Layer(f) for _ in range(config.layers))
+        self.layers = nn.ModuleList(MessageLayer(f) for _ in range(config.layers))
         last_volume = nn.Linear(f, 1)
         self.volume = nn.Sequential(nn.Linear(f, f), nn.SiLU(), last_volume)
         self.stretch_vectors = nn.Linear(f, g, bias=False)
         self.stretch_weights = nn.Linear(f, g)
-        self.edge_head = _Head(f, edge_inputs, g, 3)
-        self.pair_head = _Head(f, config.radial, g, 2)
+        self.edge_head = EdgeHead(f, edge_inputs, g, 3)
+        self.pair_head = EdgeHead(f, config.radial, g, 2)
         self.step = nn.Linear(f, 1, bias=False)
         for last in (last_volume, self.stretch_weights, self.edge_head.last, self.pair_head.last):
             nn.init.normal_(last.weight, std=0.01)
@@ -152,18 +159,26 @@ class PaEGNN(nn.Module):
 
     def forward(self, graph: GraphTensors) -> Relaxed:
         """Predict a batch."""
-        x, v, edge_features = self._features(graph)
-        edge_length, unit = _length_and_unit(graph.edge_ang)
+        x, v, edge_features, unit = self._features(graph)
         pair_ang = graph.pair_ang()
-        pair_length, pair_unit = _length_and_unit(pair_ang)
+        pair_length, pair_unit = length_and_unit(pair_ang)
         edge = self.edge_head(x, v, graph.centre, graph.neighbour, edge_features, unit)
+        pair = self.pair_head(
+            x, v, graph.pair_centre, graph.pair_neighbour, self.pair_radial(pair_length), pair_unit
+        )
+        return self.answer(graph, x, v, unit, pair_ang, edge, pair)
+
+    def answer(
+        self, graph: GraphTensors, x: Tensor, v: Tensor, unit: Tensor, pair_ang: Tensor, edge: Tensor, pair: Tensor
+    ) -> Relaxed:  # fmt: skip
+        """Relaxed crystals from scalars (n, F), vectors (n, 3, F) and what the heads say.
+
+        unit: (e, 3), directions of the edges. pair_ang: (p, 3). edge: (e, 3), pair: (p, 2), outputs of the heads.
+        """
         stretch = self._stretch(graph, x, v, unit, edge[:, 2:])
         edge_crystal = graph.crystal[graph.centre]
         pair_crystal = graph.crystal[graph.pair_centre]
         stretched = _norm((graph.edge_ang[:, None] @ stretch[edge_crystal])[:, 0])
-        pair = self.pair_head(
-            x, v, graph.pair_centre, graph.pair_neighbour, self.pair_radial(pair_length), pair_unit
-        )
         pair_stretched = _norm((pair_ang[:, None] @ stretch[pair_crystal])[:, 0])
         step = self.step(v)[:, :, 0]
         counts = torch.bincount(graph.crystal, minlength=len(graph.lattice_ang))[:, None]
@@ -181,17 +196,25 @@ class PaEGNN(nn.Module):
         # Starts at a scale of .05 Å, typical of these errors.
         return (raw - 3.0).clamp(*LOG_SCALE) if self.config.uncertain else torch.zeros_like(raw)
 
-    def _features(self, graph: GraphTensors) -> tuple[Tensor, Tensor, Tensor]:
-        """Scalars (n, F), vectors (n, 3, F) and edge features after all layers."""
+    def start(self, graph: GraphTensors) -> tuple[Tensor, Tensor]:
+        """Scalars (n, F) and vectors (n, 3, F) before the first layer."""
         x = self.embedding(graph.numbers) + self.from_features(self.element_features[graph.numbers])
-        v = torch.zeros(len(x), 3, self.config.width, dtype=x.dtype, device=x.device)
-        length, unit = _length_and_unit(graph.edge_ang)
+        return x, torch.zeros(len(x), 3, self.config.width, dtype=x.dtype, device=x.device)
+
+    def rounds(self) -> list[tuple[MessageLayer, nn.Linear]]:
+        """Each layer, and what makes its filters from an edge's features."""
+        return cast("list[tuple[MessageLayer, nn.Linear]]", list(zip(self.layers, self.filters)))
+
+    def _features(self, graph: GraphTensors) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scalars (n, F), vectors (n, 3, F), edge features and directions (e, 3) after all layers."""
+        x, v = self.start(graph)
+        length, unit = length_and_unit(graph.edge_ang)
         features = self.edge_radial(length)
         if self.config.periodic:
             features = torch.cat([features, self.offsets[offset_index(graph.offset)]], 1)
-        for layer, filters in zip(self.layers, self.filters):
+        for layer, filters in self.rounds():
             x, v = layer(x, v, filters(features), unit, graph)
-        return x, v, features
+        return x, v, features, unit
 
     def _stretch(self, graph: GraphTensors, x: Tensor, v: Tensor, unit: Tensor, weight: Tensor) -> Tensor:
         """Symmetric stretch (b, 3, 3) of each crystal; its determinant is the ratio of volumes."""
@@ -216,7 +239,7 @@ class PaEGNN(nn.Module):
         return scale[:, :, None] * grown
 
 
-class _Layer(nn.Module):
+class MessageLayer(nn.Module):
     """One round of messages (equations 4, 5) and updates (6, 7), both with skip connections."""
 
     def __init__(self, width: int) -> None:
@@ -229,17 +252,20 @@ class _Layer(nn.Module):
     def forward(
         self, x: Tensor, v: Tensor, filters: Tensor, unit: Tensor, graph: GraphTensors
     ) -> tuple[Tensor, Tensor]:
+        """Scalars (n, F) and vectors (n, 3, F) after it; filters: (e, 3F), unit: (e, 3), directions of the edges."""
         summed, summed_vectors = pass_messages(
             self.send(x), v, filters, unit, graph.centre, graph.neighbour, graph.first_edge
         )
-        # About 20 messages of random sign add up to four times one.
-        x, v = x + summed / 4, v + summed_vectors / 4
+        return self.update_atoms(x + summed / MESSAGES, v + summed_vectors / MESSAGES)
+
+    def update_atoms(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Equations 6 and 7, within each atom."""
         first, second = self.mix(v).split(self.width, dim=2)
         plain, product, along = self.update(torch.cat([x, _norm(second, 1)], 1)).split(self.width, dim=1)
         return x + plain + product * (first * second).sum(1), v + along[:, None] * first
 
 
-class _Head(nn.Module):
+class EdgeHead(nn.Module):
     """Numbers of an edge from its two atoms, its own features, and the atoms' vectors along it (equations 8 and 9)."""
 
     def __init__(self, width: int, edge_inputs: int, channels: int, outputs: int) -> None:
@@ -254,6 +280,7 @@ class _Head(nn.Module):
     def forward(
         self, x: Tensor, v: Tensor, centre: Tensor, neighbour: Tensor, features: Tensor, unit: Tensor
     ) -> Tensor:
+        """Outputs (e, o) of edges from atoms `centre` to `neighbour`; features: (e, k), unit: (e, 3), directions."""
         u = self.vectors(v)
         here = gather_rows(u[:, :, : self.channels].reshape(len(u), -1), centre)
         there = gather_rows(u[:, :, self.channels :].reshape(len(u), -1), neighbour)
@@ -267,7 +294,8 @@ def _norm(vectors: Tensor, dim: int = -1) -> Tensor:
     return (vectors.square().sum(dim) + 1e-8).sqrt()
 
 
-def _length_and_unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
+def length_and_unit(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths (e,) and directions (e, 3) of vectors."""
     length = _norm(vectors)
     return length, vectors / length[:, None]
 

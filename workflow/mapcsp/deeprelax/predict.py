@@ -69,7 +69,8 @@ def _batches(crystals: Sequence[Crystal], batch_atoms: int) -> list[list[Crystal
 def _relax_batch(crystals: Sequence[Crystal], model: RelaxModel, solver: SolverSettings) -> list[OnePass]:
     reduced = [_reduced(np.asarray(c.lattice_ang, dtype=float)) for c in crystals]
     numbers = [crystal_numbers(c) for c in crystals]
-    frac = [c.frac_coords @ np.linalg.inv(m) for c, (_, m) in zip(crystals, reduced)]
+    back = np.linalg.inv(np.array([m for _, m in reduced], dtype=float))
+    frac = [c.frac_coords @ inverse for c, inverse in zip(crystals, back)]
     lattice = np.array([found for found, _ in reduced])
     graph = GraphTensors.of(
         input_graphs(
@@ -90,7 +91,7 @@ def _relax_batch(crystals: Sequence[Crystal], model: RelaxModel, solver: SolverS
         if symmetry is not None and len(symmetry.rotations) > 1:
             cell, own = symmetry.average_crystal(cell, own)
         unwrapped = (own + np.floor(frac[k])) @ transform
-        relaxed = Crystal(np.linalg.inv(transform) @ cell, crystal.species, wrap(unwrapped))
+        relaxed = Crystal(back[k] @ cell, crystal.species, wrap(unwrapped))
         total = float(aleatoric[k] + epistemic[k])
         done.append(OnePass(relaxed, unwrapped, total**0.5, float(aleatoric[k]), float(epistemic[k])))
     return done

@@ -29,6 +29,10 @@ class SolverSettings:
     bound: float = 1.0
 
 
+FIRST_DECAY, SECOND_DECAY, SMALLEST_SCALE = 0.9, 0.999, 1e-3
+"""Adam's decays of the first and second moment, and what is added to the root of the second (per Å)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Distances:
     """Constraints on a batch: edges (e,) and displaced pairs (p,) with the scales of their errors, Å."""
@@ -57,23 +61,63 @@ def solve_positions(
     constraints = Constraints.of(graph, shift, distances, settings.bound)
     counts = torch.bincount(graph.crystal, minlength=len(lattice_ang)).double()
     position = (start_frac.to(cell.dtype)[:, None] @ cell)[:, 0].double()
-    first = torch.zeros_like(start)
-    second = torch.zeros(len(lattice_ang), dtype=start.dtype, device=start.device)
-    for step in range(settings.steps):
-        gradient = constraints.gradient(position, start)
-        first = 0.9 * first + 0.1 * gradient
-        square = torch.zeros_like(second).index_add_(0, graph.crystal, gradient.square().sum(1)) / counts
-        second = 0.999 * second + 0.001 * square
-        power = step + 1
-        scale = (second / (1 - 0.999**power)).sqrt() + 1e-3
-        rate = settings.step_ang * 0.5 * (1 + np.cos(np.pi * step / settings.steps)) / (1 - 0.9**power)
-        position = position - rate * first / scale[graph.crystal][:, None]
+    if position.device.type == "cpu":
+        _descend_compiled(constraints, graph, position, start, settings)
+    else:
+        position = descend_by_tensors(constraints, graph.crystal, position, start, settings)
     moved = position - start
     mean = torch.zeros(len(lattice_ang), 3, dtype=moved.dtype, device=moved.device)
     mean.index_add_(0, graph.crystal, moved)
     moved = moved - (mean / counts[:, None])[graph.crystal]
     inverse = torch.linalg.inv(lattice_ang.double())[graph.crystal]
     return graph.frac.double() + (moved[:, None] @ inverse)[:, 0]
+
+
+def descend_by_tensors(
+    constraints: Constraints, crystal: Tensor, position: Tensor, start: Tensor, settings: SolverSettings
+) -> Tensor:
+    """Positions (n, 3) after all steps, by tensor operations, for any device; crystal: (n,), of each atom."""
+    counts = torch.bincount(crystal).double()
+    first = torch.zeros_like(start)
+    second = torch.zeros_like(counts)
+    for step in range(settings.steps):
+        gradient = constraints.gradient_by_tensors(position, start)
+        first = FIRST_DECAY * first + (1 - FIRST_DECAY) * gradient
+        square = torch.zeros_like(second).index_add_(0, crystal, gradient.square().sum(1)) / counts
+        second = SECOND_DECAY * second + (1 - SECOND_DECAY) * square
+        scale = (second / (1 - SECOND_DECAY ** (step + 1))).sqrt() + SMALLEST_SCALE
+        rate = settings.step_ang * 0.5 * (1 + np.cos(np.pi * step / settings.steps))
+        position = position - rate / (1 - FIRST_DECAY ** (step + 1)) * first / scale[crystal][:, None]
+    return position
+
+
+def _descend_compiled(
+    constraints: Constraints, graph: GraphTensors, position: Tensor, start: Tensor, settings: SolverSettings
+) -> None:
+    """The same on a CPU, in place, one crystal after the other: each one's numbers stay in the cache."""
+    c = constraints
+    counts = torch.bincount(graph.crystal)
+    starts = np.concatenate([[0], counts.cumsum(0).numpy()])
+    # Pairs are sorted by crystal: each has n (n - 1).
+    pairs = np.concatenate([[0], (counts * (counts - 1)).cumsum(0).numpy()])
+    _descend(
+        position.numpy(),
+        start.numpy(),
+        starts,
+        graph.first_edge.numpy()[starts],
+        pairs,
+        c.centre.numpy(),
+        c.neighbour.numpy(),
+        c.shift_ang.numpy(),
+        c.edge_bounds.numpy(),
+        c.edge_weight.numpy(),
+        c.pair_centre.numpy(),
+        c.pair_neighbour.numpy(),
+        c.pair_bounds.numpy(),
+        c.pair_weight.numpy(),
+        settings.steps,
+        settings.step_ang,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,22 +163,8 @@ class Constraints:
             weights[1],
         )
 
-    def gradient(self, position: Tensor, start: Tensor) -> Tensor:
-        """Gradient (n, 3) of the bounded loss (equation 20) at positions (n, 3); start: unrelaxed places, for the pairs."""
-        if position.device.type == "cpu":
-            result = torch.zeros_like(position)
-            here, total = position.numpy(), result.numpy()
-            edge = self.shift_ang.numpy(), self.edge_bounds.numpy(), self.edge_weight.numpy()
-            _edge_gradient(here, self.centre.numpy(), self.neighbour.numpy(), *edge, total)
-            pair = self.pair_bounds.numpy(), self.pair_weight.numpy()
-            _pair_gradient(
-                here, start.numpy(), self.pair_centre.numpy(), self.pair_neighbour.numpy(), *pair, total
-            )
-            return result
-        return self.gradient_by_tensors(position, start)
-
     def gradient_by_tensors(self, position: Tensor, start: Tensor) -> Tensor:
-        """The same by tensor operations, for any device."""
+        """Gradient (n, 3) of the bounded loss (equation 20) at positions (n, 3); start: unrelaxed places, for the pairs."""
         edge = position[self.neighbour] + self.shift_ang - position[self.centre]
         pull = _pull(edge, self.edge_bounds, self.edge_weight)
         result = torch.zeros_like(position).index_add_(0, self.neighbour, pull)
@@ -160,12 +190,42 @@ def _pull(vectors: Tensor, bounds: Tensor, weight: Tensor) -> Tensor:
 
 
 @njit(cache=True, fastmath=True)
-def _strength(length, bounds, weight):
+def _descend(
+    position, start, starts, first_edge, first_pair, centre, neighbour, shift, bounds, weight,
+    pair_centre, pair_neighbour, pair_bounds, pair_weight, steps, step_ang,
+):  # fmt: skip
+    first, gradient = np.zeros_like(position), np.empty_like(position)
+    for b in range(len(starts) - 1):
+        atoms = slice(starts[b], starts[b + 1])
+        edges, pairs = slice(first_edge[b], first_edge[b + 1]), slice(first_pair[b], first_pair[b + 1])
+        n = starts[b + 1] - starts[b]
+        edge = centre[edges], neighbour[edges], shift[edges], bounds[edges], weight[edges]
+        pair = pair_centre[pairs], pair_neighbour[pairs], pair_bounds[pairs], pair_weight[pairs]
+        second = 0.0
+        for step in range(steps):
+            gradient[atoms] = 0.0
+            _edge_gradient(position, *edge, gradient)
+            _pair_gradient(position, start, *pair, gradient)
+            square = 0.0
+            for i in range(starts[b], starts[b + 1]):
+                for k in range(3):
+                    first[i, k] = FIRST_DECAY * first[i, k] + (1 - FIRST_DECAY) * gradient[i, k]
+                    square += gradient[i, k] * gradient[i, k]
+            second = SECOND_DECAY * second + (1 - SECOND_DECAY) * square / n
+            scale = np.sqrt(second / (1 - SECOND_DECAY ** (step + 1))) + SMALLEST_SCALE
+            rate = step_ang * 0.5 * (1 + np.cos(np.pi * step / steps)) / (1 - FIRST_DECAY ** (step + 1))
+            for i in range(starts[b], starts[b + 1]):
+                for k in range(3):
+                    position[i, k] -= rate / scale * first[i, k]
+
+
+@njit(cache=True, fastmath=True)
+def _strength(square, bounds, weight):
     """Pull on an atom a length: inwards above the upper bound, outwards below the lower one, 0 between."""
-    if length > bounds[1]:
-        return weight / max(length, 1e-9)
-    if length < bounds[0]:
-        return -weight / max(length, 1e-9)
+    if square > bounds[1] * bounds[1]:
+        return weight / max(np.sqrt(square), 1e-9)
+    if square < bounds[0] * bounds[0]:
+        return -weight / max(np.sqrt(square), 1e-9)
     return 0.0
 
 
@@ -176,8 +236,7 @@ def _edge_gradient(position, centre, neighbour, shift, bounds, weight, result):
         x = position[j, 0] + shift[e, 0] - position[i, 0]
         y = position[j, 1] + shift[e, 1] - position[i, 1]
         z = position[j, 2] + shift[e, 2] - position[i, 2]
-        length = np.sqrt(x * x + y * y + z * z)
-        pull = _strength(length, bounds[e], weight[e])
+        pull = _strength(x * x + y * y + z * z, bounds[e], weight[e])
         if pull == 0.0:
             continue
         result[j, 0] += pull * x
@@ -195,8 +254,7 @@ def _pair_gradient(position, start, centre, neighbour, bounds, weight, result):
         x = position[j, 0] - start[i, 0]
         y = position[j, 1] - start[i, 1]
         z = position[j, 2] - start[i, 2]
-        length = np.sqrt(x * x + y * y + z * z)
-        pull = _strength(length, bounds[e], weight[e])
+        pull = _strength(x * x + y * y + z * z, bounds[e], weight[e])
         if pull == 0.0:
             continue
         result[j, 0] += pull * x

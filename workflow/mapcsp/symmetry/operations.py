@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import moyopy
 import numpy as np
+from numba import njit
 
 from mapcsp.elements import atomic_number
 from mapcsp.records import Crystal
@@ -65,17 +66,55 @@ def find_symmetry(
         return None
     rotations = np.array(operations.rotations, dtype=float)
     translations = np.array(operations.translations, dtype=float)
-    carried = np.einsum("gkl,il->gik", rotations, frac_coords) + translations[:, None]
-    difference = frac_coords[None, None] - carried[:, :, None]  # (g, source, target, 3)
-    shifts = np.rint(difference)
-    distance = np.linalg.norm((difference - shifts) @ lattice_ang, axis=-1)
-    distance[:, numbers[:, None] != numbers[None]] = np.inf
-    sources = distance.argmin(axis=1)
-    order = np.arange(len(numbers))
-    if (np.sort(sources, axis=1) != order).any():
-        return None
-    picked = np.take_along_axis(shifts, sources[:, None, :, None], axis=1)[:, 0]
-    return CrystalSymmetry(rotations, translations, sources, picked)
+    found = _carry(
+        np.asarray(lattice_ang, dtype=float),
+        np.asarray(frac_coords, dtype=float),
+        np.asarray(numbers),
+        rotations,
+        translations,
+    )
+    return CrystalSymmetry(rotations, translations, *found[1:]) if found[0] else None
+
+
+@njit(cache=True)
+def _carry(lattice_ang, frac_coords, numbers, rotations, translations):
+    """Where each operation carries each atom: whether to all of them, and `sources` and `shifts` of CrystalSymmetry."""
+    n, g = len(numbers), len(rotations)
+    sources, shifts = np.empty((g, n), np.int64), np.empty((g, n, 3))
+    carried = np.empty((n, 3))
+    step, rest = np.empty(3), np.empty(3)
+    for k in range(g):
+        taken = np.zeros(n, np.bool_)
+        for i in range(n):
+            for a in range(3):
+                carried[i, a] = translations[k, a]
+                for b in range(3):
+                    carried[i, a] += rotations[k, a, b] * frac_coords[i, b]
+        for j in range(n):
+            nearest, best = np.inf, -1
+            for i in range(n):
+                if numbers[i] != numbers[j]:
+                    continue
+                for a in range(3):
+                    rest[a] = frac_coords[j, a] - carried[i, a]
+                    step[a] = np.rint(rest[a])
+                    rest[a] -= step[a]
+                square = 0.0
+                for a in range(3):
+                    x = (
+                        rest[0] * lattice_ang[0, a]
+                        + rest[1] * lattice_ang[1, a]
+                        + rest[2] * lattice_ang[2, a]
+                    )
+                    square += x * x
+                if square < nearest:
+                    nearest, best = square, i
+                    shifts[k, j] = step
+            if best < 0 or taken[best]:
+                return False, sources, shifts
+            taken[best] = True
+            sources[k, j] = best
+    return True, sources, shifts
 
 
 def find_space_group(crystal: Crystal, symprec_ang: float) -> int:

@@ -136,14 +136,16 @@ def train_member(
     training: RelaxTraining,
     folder: Path,
     keep_going: Callable[[], bool] | None = None,
+    kind: type[PaEGNN] = PaEGNN,
 ) -> PaEGNN | None:
     """Train one network, from the folder's checkpoint if it has one of this training; None if it was stopped.
 
-    held: pairs of held-out formulas for the curve. The same pairs and settings give the same weights, interrupted or not.
+    held: pairs of held-out formulas for the curve. kind: PaEGNN, or another encoder under its heads. The same pairs and
+    settings give the same weights, interrupted or not.
     """
     device = pick_device()
     seed_torch(training.loop.seed)
-    network = PaEGNN(training.network, element_volume_ang3).to(device)
+    network = kind(training.network, element_volume_ang3).to(device)
     arrays = pair_arrays(pairs)
     held_batches = [
         load_batch(part, element_volume_ang3, training.graph, device)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mapcsp.deeprelax.model import WEIGHTS, RelaxModel, load_model, save_model
+from mapcsp.deeprelax.network import n_parameters
 from mapcsp.deeprelax.pairs import RelaxPair, read_pairs, write_pairs
 from mapcsp.deeprelax.user_pairs import read_own_pairs
 from mapcsp.errors import UserError
@@ -24,7 +25,8 @@ from mapcsp.settings import RelaxSettings
 from mapcsp.store import read_csv, read_json, read_records, write_csv, write_json
 from mapcsp.training.deeprelax import PAPER, SHIPPED, RelaxTraining, train_member
 from mapcsp.training.deeprelax_card import write_card
-from mapcsp.training.deeprelax_evaluate import judge, judge_against_potential
+from mapcsp.training.deeprelax_evaluate import judge, judge_against_potential, judge_answers
+from mapcsp.training.deeprelax_painn import PAINN_NETWORK, LibraryPaiNN, library_painn
 from mapcsp.training.deeprelax_pairs import build_pairs, candidate_pairs
 from mapcsp.training.encoded import EncodedKnown
 from mapcsp.training.geometries import elemental_volumes
@@ -46,7 +48,7 @@ ABLATIONS = {
     "u": {"periodic": False},
     "direct": {"periodic": False, "uncertain": False, "direct": True},
 }
-"""Switches of the paper's ablations (Table 4), and the network of its PaiNN baseline, which gives displacements directly."""
+"""Switches of the paper's ablations (Table 4), and a network that gives displacements directly, as its baselines do."""
 
 
 @click.group()
@@ -188,7 +190,16 @@ def evaluate(train: tuple[Path, ...], test: Path, work: Path, output: Path) -> N
         "trained_on": [t.stem for t in train],
         "commit": current_commit(),
     }
-    write_json(output / "metrics.json", figures)
+    write_json(output / "metrics.json", figures | _baseline_figures(output))
+
+
+def _baseline_figures(model: Path) -> dict:
+    """Figures of PaiNN for metrics.json, none before it was trained."""
+    if not (model / "painn.json").exists():
+        return {}
+    painn = read_json(model / "painn.json")
+    figures = {f"painn_{k}": painn[k] for k in ("epochs", "crystals", "parameters")}
+    return figures | {f"{k}_painn": v for k, v in painn["all"].items()}
 
 
 @main.command()
@@ -207,9 +218,7 @@ def ablate(
 
     Each learns from every sixth crystal: enough to compare them, in minutes.
     """
-    everything, held = pair_sets(train, work)
-    chosen = set(sorted({p.id.partition("<")[0] for p in everything})[::ABLATION_SHARE])
-    pairs = [p for p in everything if p.id.partition("<")[0] in chosen]
+    pairs, held = _short_sets(train, work)
     judged = _test_pairs(train, test, work)[:ABLATION_PAIRS]
     keep_going = time_limit(minutes)
     found = {}
@@ -217,11 +226,59 @@ def ablate(
         training = _with_epochs(SHIPPED, epochs)
         training = replace(training, network=replace(training.network, **switches))
         folder = work / f"ablation_{name}"
-        network = train_member(pairs, held[:CURVE_PAIRS], _volumes(train, work), training, folder, keep_going)
+        network = train_member(pairs, held, _volumes(train, work), training, folder, keep_going)
         if network is None:
             raise UserError(f"time is up in ablation {name}; run the same command again to go on")
         found[name] = judge(RelaxModel(name, (network.cpu().eval(),), training.graph), judged)
-    write_json(output / "ablations.json", {"epochs": epochs, "crystals": len(chosen), **found})
+    write_json(output / "ablations.json", {"epochs": epochs, "crystals": _n_crystals(pairs), **found})
+
+
+def _short_sets(train: Sequence[Path], work: Path) -> tuple[list[RelaxPair], list[RelaxPair]]:
+    """Pairs of every sixth crystal, and held-out ones for the curve."""
+    everything, held = pair_sets(train, work)
+    chosen = set(sorted({p.id.partition("<")[0] for p in everything})[::ABLATION_SHARE])
+    return [p for p in everything if p.id.partition("<")[0] in chosen], held[:CURVE_PAIRS]
+
+
+def _n_crystals(pairs: Sequence[RelaxPair]) -> int:
+    return len({p.id.partition("<")[0] for p in pairs})
+
+
+@main.command()
+@tables_option("--train", "Structure tables to learn from.")
+@_test_option
+@folder_option("--work", "Folder for everything unfinished.")
+@folder_option("--output", "Folder of the model; gets painn.json, and its figures in metrics.json.")
+@click.option("--epochs", default=2, show_default=True, type=click.IntRange(1), help="Epochs.")
+@click.option("--whole", is_flag=True, help="Learn from every crystal, not from every sixth.")
+@click.option("--minutes", type=float, help="Stop after this time, to go on later.")
+def baseline(
+    train: tuple[Path, ...], test: Path, work: Path, output: Path, epochs: int, whole: bool, minutes: float | None
+) -> None:  # fmt: skip
+    """Train SchNetPack's PaiNN by the rule of the ablations, and judge it on the same pairs and on all.
+
+    Needs the extra `painn`. With `--whole --epochs 10`, by the rule of the shipped members.
+    """
+    library_painn(PAINN_NETWORK)  # says at once that the library is missing
+    pairs, held = pair_sets(train, work) if whole else _short_sets(train, work)
+    training = replace(_with_epochs(SHIPPED, epochs), network=PAINN_NETWORK)
+    folder = work / ("painn_whole" if whole else "painn")
+    arguments = pairs, held[:CURVE_PAIRS], _volumes(train, work), training, folder
+    network = train_member(*arguments, time_limit(minutes), LibraryPaiNN)
+    if network is None:
+        raise UserError("time is up; run the same command again to go on")
+    model = RelaxModel("painn", (network.cpu().eval(),), training.graph)
+    judged = _test_pairs(train, test, work)
+    figures = {
+        "epochs": epochs,
+        "crystals": _n_crystals(pairs),
+        "parameters": n_parameters(network),
+        "all": judge_answers(model, judged),
+        "first": judge_answers(model, judged[:ABLATION_PAIRS]),
+    }
+    write_json(output / "painn.json", figures)
+    if (output / "metrics.json").exists():
+        write_json(output / "metrics.json", read_json(output / "metrics.json") | _baseline_figures(output))
 
 
 @main.command()
