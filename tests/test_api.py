@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from known_structures import perovskite, rock_salt
 from mapcsp import api
+from mapcsp.api import run
 from mapcsp.api.run import PredictionResults
 from mapcsp.crystals import to_structure
 from mapcsp.errors import UserError
@@ -143,6 +145,22 @@ def test_a_ranking_keeps_sodium_nitride_and_ids_as_text(tmp_path):
 
 @pytest.mark.workflow
 @needs_potential
+def test_files_named_in_the_settings_are_found_from_the_runs_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "_run_workflow", lambda folder, cores: None)
+    (tmp_path / "model").mkdir()
+    relax = {"hull_table": "phases.csv", "potential": "matgl:model"}
+    run.predict("NaCl", out="there", settings={"relax": relax})
+    written = yaml.safe_load((tmp_path / "there/config.yaml").read_text())["relax"]
+    assert written["hull_table"] == str(tmp_path / "phases.csv")
+    assert written["potential"] == f"matgl:{tmp_path / 'model'}"
+    run.predict("NaCl", out="there", settings={"relax": {"potential": "matgl:on-the-hub"}})
+    assert (
+        yaml.safe_load((tmp_path / "there/config.yaml").read_text())["relax"]["potential"]
+        == "matgl:on-the-hub"
+    )
+
+
 def test_a_finished_run_gives_tables_structures_and_its_report(finished):
     results = PredictionResults(finished.folder)
     assert set(results.table["id"]) == {"NaCl_z1", "MgO_z1"}

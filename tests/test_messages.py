@@ -271,6 +271,7 @@ def test_asking_for_a_gpu_that_is_not_there_says_what_to_set(folder, monkeypatch
     [
         ("formulas=none.csv", "formulas: none.csv is not a file .*; give its path with --config"),
         ("reconstruct={seed_structures: [none.cif]}", "seed_structures: none.cif is not a file; name CIF"),
+        ("relax={hull_table: none.csv}", "relax.hull_table: none.csv is not a file; name a table"),
     ],
 )
 def test_snakemake_itself_says_a_users_mistake_in_one_line(folder, config, message):

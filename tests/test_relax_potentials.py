@@ -3,6 +3,7 @@
 from dataclasses import replace
 from importlib.util import find_spec
 
+import known_matgl
 import numpy as np
 import pytest
 from mapcsp.crystals import from_structure, to_structure
@@ -12,6 +13,8 @@ from mapcsp.relax.backends import choose_device, load_potential
 from mapcsp.relax.fetch import default_weights_path
 from mapcsp.relax.matgl import check_energies
 from mapcsp.relax.potential import Potential, batch_crystals, evaluate
+from mapcsp.relax.relaxation import relax_crystals
+from mapcsp.settings import RelaxSettings
 from pymatgen.core import Lattice, Structure
 
 ENERGY_TOLERANCE_EV_PER_ATOM = 2e-5
@@ -24,7 +27,15 @@ INSTALLED = {
     "sevennet-0": find_spec("sevenn") is not None,
     "sevennet-l3i5": find_spec("sevenn") is not None,
     "ase:ase.calculators.emt:EMT": find_spec("ase") is not None,
+    "matgl": find_spec("matgl") is not None,
 }
+needs_matgl = pytest.mark.skipif(not INSTALLED["matgl"], reason="matgl is not installed")
+
+
+@pytest.fixture(scope="module")
+def matgl_model(tmp_path_factory, crystals) -> str:
+    """A fitted model of matgl, whose package ships none."""
+    return f"matgl:{known_matgl.save_fitted(tmp_path_factory.mktemp('matgl'), crystals[2:])}"
 
 
 @pytest.fixture(
@@ -35,7 +46,8 @@ INSTALLED = {
     ],
 )
 def potential(request) -> Potential:
-    return load_potential(request.param, "cpu")
+    name = request.getfixturevalue("matgl_model") if request.param == "matgl" else request.param
+    return load_potential(name, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +217,45 @@ def test_the_check_of_known_crystals_passes_what_is_right_and_refuses_what_is_no
 def test_matgl_that_is_not_installed_is_said_in_a_line():
     with pytest.raises(UserError, match=r"mapcsp\[matgl\]"):
         load_potential("matgl:M3GNet-MP-2021.2.8-PES")
+
+
+@needs_matgl
+def test_matgl_finds_the_cell_that_its_model_was_fitted_to(matgl_model):
+    potential = load_potential(matgl_model, "cpu")
+    wide = known_matgl.binary("Na", "Cl", 0.5, 1.1 * known_matgl.SODIUM_CHLORIDE_ANG)
+    (end,) = relax_crystals([wide], RelaxSettings(), potential)
+    assert end.status == "converged"
+    assert (4 * end.crystal.volume_ang3) ** (1 / 3) == pytest.approx(
+        known_matgl.SODIUM_CHLORIDE_ANG, rel=0.02
+    )
+
+
+@needs_matgl
+def test_an_untrained_model_of_matgl_is_refused_in_a_line(tmp_path):
+    folder = known_matgl.save_untrained(tmp_path / "model")
+    with pytest.raises(UserError, match="fails the check on known crystals: NaCl is low") as refusal:
+        load_potential(f"matgl:{folder}", "cpu")
+    assert "\n" not in str(refusal.value)
+
+
+@needs_matgl
+def test_a_model_of_matgl_that_is_no_potential_or_not_there_is_a_users_mistake(tmp_path, monkeypatch):
+    import matgl
+
+    with pytest.raises(UserError, match="lacks model.json, model.pt, state.pt; name a model of matgl's hub"):
+        load_potential(f"matgl:{tmp_path / 'nowhere'}", "cpu")
+    known_matgl.save_untrained(tmp_path)
+    network = matgl.load_model(tmp_path)
+    network.model.save(tmp_path / "part")
+    with pytest.raises(UserError, match="is a M3GNet, not a potential"):
+        load_potential(f"matgl:{tmp_path / 'part'}", "cpu")
+    (tmp_path / "state.pt").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="cannot be loaded: "):
+        load_potential(f"matgl:{tmp_path}", "cpu")
+    network.model.element_types = ("Na", "Cl")
+    with pytest.raises(UserError, match="does not know Mg, O, with which"):
+        monkeypatch.setattr(matgl, "load_model", lambda model: network)
+        load_potential("matgl:a-name-on-the-hub", "cpu")
 
 
 def test_auto_takes_a_device_that_is_there():

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pipeline import SNAKEMAKE, Run, edited
+from pipeline import SNAKEMAKE, Run, copy_run, edited
 
 # One worker: the pipeline runs once.
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
@@ -75,6 +75,32 @@ def test_a_change_of_the_title_reruns_the_report_alone(finished):
 def test_a_change_of_the_relaxation_reruns_it_and_what_follows(finished):
     smaller = ("relax={max_steps: 2}",)
     assert finished.jobs(config=smaller) == {"relax": 2, "rank": 1, "report": 1}
+
+
+def test_an_edited_table_of_phases_measures_the_hull_anew_and_relaxes_nothing(finished, tmp_path):
+    def above_hull(formula: str) -> float:
+        table = rows(run.result("ranking/ranking.csv"))
+        return float(next(r["energy_above_hull_ev_per_atom"] for r in table if r["formula"] == formula))
+
+    def relaxations() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in run.result("finished/relax").rglob("*.json*")}
+
+    run = copy_run(finished, tmp_path / "run folder")
+    phases, config = run.folder / "phases.csv", ("relax={max_steps: 3, hull_table: phases.csv}",)
+    phases.write_text("formula,formation_energy_per_atom\nNaCl,-2\nMgO,-3\n")
+    done = run.snakemake(config=config)
+    assert done.returncode == 0, done.stdout
+    salt, magnesia, relaxed = above_hull("NaCl"), above_hull("MgO"), relaxations()
+    assert relaxed
+    phases.touch()
+    assert run.jobs(config=config) == {}
+    phases.write_text(phases.read_text().replace("-3", "-4"))
+    assert run.jobs(config=config) == {"relax": 2, "rank": 1, "report": 1}
+    done = run.snakemake(config=config)
+    assert done.returncode == 0, done.stdout
+    assert above_hull("MgO") == pytest.approx(magnesia + 1, abs=1e-4)
+    assert above_hull("NaCl") == salt
+    assert relaxations() == relaxed
 
 
 def test_a_default_stated_is_no_change(finished):

@@ -30,7 +30,7 @@ rule relax:
         settings="results/settings/relax.json",
         weights=WEIGHTS,
         tables=[*tables("element_features.csv"), *REFERENCE_ENERGIES],
-        phases=SETTINGS.relax.hull_table or [],
+        phases=stop_on_user_error(find_hull_table, SETTINGS.relax.hull_table),
     output:
         "results/relax/{chunk}.jsonl",
     log:

@@ -1,4 +1,4 @@
-# Files that the user names: the formula list, what its length asks for, and crystals to start from.
+# Files that the user names: the formula list, what its length asks for, crystals to start from, and known phases.
 
 
 def find_formulas(name):
@@ -23,6 +23,13 @@ def find_seed_structures(names):
     if missing and workflow.is_main_process:
         raise UserError(f"config: reconstruct.seed_structures: {missing[0]} is not a file; name CIF files")
     return names
+
+
+def find_hull_table(name):
+    """The user's table of known phases, which must be there before anything runs; nothing where none is named."""
+    if name and not os.path.isfile(name) and workflow.is_main_process:
+        raise UserError(f"config: relax.hull_table: {name} is not a file; name a table of known phases")
+    return name or []
 
 
 def for_list(base, per_1000_rows):

@@ -147,6 +147,9 @@ def _with_whole_paths(settings: Settings) -> dict[str, Any]:
     config["reconstruct"]["seed_structures"] = list(map(str, seeds))
     if settings.relax.hull_table:
         config["relax"]["hull_table"] = str(Path(settings.relax.hull_table).absolute())
+    kind, _, model = settings.relax.potential.partition(":")
+    if kind == "matgl" and Path(model).is_dir():
+        config["relax"]["potential"] = f"matgl:{Path(model).absolute()}"
     return config
 
 

@@ -25,7 +25,7 @@ def train_symmetry(tables: tuple[Path, ...], validation: Path, work: Path, outpu
 @cli.add(TRAINING)
 @click.argument("tables", nargs=-1, required=True, type=OLD_FILE)
 @input_option("work", FOLDER, "Folder for encoded tables and relaxed pools.")
-@click.option("--count", default=160, show_default=True, help="Formulas to fit on.")
+@click.option("--count", default=320, show_default=True, help="Formulas to fit on.")
 @click.option("--processes", default=1, show_default=True, help="Processes that predict side by side.")
 @output_option(FOLDER)
 def train_ranker(tables: tuple[Path, ...], work: Path, count: int, processes: int, output: Path) -> None:
@@ -55,3 +55,28 @@ def evaluate_reconstruction(
     from mapcsp.training.evaluate_reconstruction import run_evaluate_reconstruction
 
     run_evaluate_reconstruction(table, work, output, count, slow_count, seed, held_out)
+
+
+@cli.add(TRAINING)
+@click.argument("tables", nargs=-1, required=True, type=FILE)
+@input_option("work", FOLDER, "Folder for finished parts; a stopped run goes on.")
+@click.option("--potential", default="m3gnet", show_default=True, help="As in `relax.potential`.")
+@click.option("--max-atoms", default=12, show_default=True, help="Most atoms in a primitive cell.")
+@click.option("--count", type=click.IntRange(1), help="Formulas drawn from each table; all if not given.")
+@click.option("--seed", default=1, show_default=True, help="Which formulas are drawn.")
+@click.option("--relax/--no-relax", default=True, help="Also judge the order of relaxed geometries.")
+@output_option(FILE)
+def evaluate_potential(
+    tables: tuple[Path, ...],
+    work: Path,
+    potential: str,
+    max_atoms: int,
+    count: int | None,
+    seed: int,
+    relax: bool,
+    output: Path,
+) -> None:
+    """Say how well a potential orders the polymorphs of structure tables by energy, and what its error leaves to know."""
+    from mapcsp.training.evaluate_potential import run_evaluate_potential
+
+    run_evaluate_potential(tables, potential, work, output, max_atoms, count, relax, seed)

@@ -50,7 +50,7 @@ def check_end(crystal: Crystal, volume_change: float, max_volume_change: float) 
     if share < MIN_DISTANCE_SHARE:
         return f"atoms merged: a distance is {share:.2f} of the sum of covalent radii"
     if nearest > MAX_NEAREST_DISTANCE_ANG:
-        return f"the crystal fell apart: an atom is {nearest:.1f} Å from its nearest neighbour"
+        return f"the crystal fell apart: an atom has no neighbour within {MAX_NEAREST_DISTANCE_ANG:.0f} Å"
     return ""
 
 

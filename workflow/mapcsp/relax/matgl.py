@@ -6,6 +6,7 @@ So a model must order known crystals, and find their lattice constants, before i
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,45 +14,111 @@ import numpy as np
 from mapcsp.elements import SYMBOLS
 from mapcsp.errors import UserError
 from mapcsp.records import Crystal
-from mapcsp.relax.ase_calculators import AsePotential, state_hash
-from mapcsp.relax.potential import Potential, evaluate
+from mapcsp.relax.ase_calculators import state_hash
+from mapcsp.relax.potential import AtomBatch, BatchEvaluation, Potential, check_elements, evaluate
 
 # Crystals at their lattice constants (Å, experimental, rounded), and how far off a potential's energy minimum may be.
 _EQUATION_OF_STATE = (0.90, 0.95, 1.0, 1.05, 1.10)
 MAX_FORCE_ERROR = 0.1  # share of the largest force, against finite differences
+# Of chlorine in NaCl. No distance then crosses 4, 5 or 6 Å, the usual cutoffs, where the slope of M3GNet's energy jumps.
+_DISPLACEMENT_ANG = 0.15
 # ASSUME: rock salt lies so far below zinc blende in NaCl and MgO that every trained potential has it so.
 _ORDERED = (("NaCl", 5.64, "rocksalt", "zincblende"), ("MgO", 4.21, "rocksalt", "zincblende"))
+
+
+class MatglPotential:
+    """A potential of matgl behind `mapcsp.relax.potential.Potential`; structures are evaluated in one batched graph."""
+
+    # ASSUME: trained on raw PBE(+U) energies, as those models of matgl's hub are that learnt from the Materials Project.
+    needs_mp2020 = True
+
+    def __init__(self, name: str, network: Any, device: str) -> None:
+        """Wrap a `matgl.apps.pes.Potential`, which is set to give forces and stresses, and no more."""
+        from matgl.ext.ase import Atoms2Graph
+
+        self.name = name
+        self._device = device
+        # A loaded network is in training mode, in which it keeps what second derivatives need.
+        self._network = network.to(device).eval().requires_grad_(False)
+        network.calc_forces = network.calc_stresses = True
+        network.calc_hessian = False
+        self.content_hash = state_hash(network)
+        self.elements = frozenset(network.model.element_types) & frozenset(SYMBOLS)
+        self._converter = Atoms2Graph(network.model.element_types, network.model.cutoff)
+
+    def evaluate_batch(self, batch: AtomBatch) -> BatchEvaluation:
+        """Evaluate structures together; raises UnsupportedElementError, and whatever matgl raises."""
+        import torch
+        from ase import Atoms
+        from torch_geometric.data import Batch
+
+        check_elements(self, batch.numbers)
+        graphs = []
+        for lattice, start, count in zip(batch.lattices_ang, batch.starts, batch.counts):
+            atoms = slice(start, start + count)
+            crystal = Atoms(batch.numbers[atoms], batch.positions_ang[atoms], cell=lattice, pbc=True)
+            graphs.append(self._converter.get_graph(crystal)[0])
+        b = len(graphs)
+        lattices = torch.tensor(batch.lattices_ang, dtype=torch.float32, device=self._device)
+        state = torch.zeros((b, 2), device=self._device)
+        neutral = {"total_charge": torch.zeros(b, device=self._device)} if self._network.calc_charge else {}
+        energy, forces, stress = self._network(
+            Batch.from_data_list(graphs).to(self._device), lattices, state, **neutral
+        )[:3]
+        # matgl's stresses are in GPa and negative under compression, as ours.
+        return BatchEvaluation(
+            energy.detach().cpu().double().numpy().reshape(b),
+            forces.detach().cpu().double().numpy(),
+            stress.detach().cpu().double().numpy().reshape(b, 3, 3),
+        )
 
 
 def load_matgl(model: str, device: str) -> Potential:
     """Load a model of matgl by its name on the hub, or from a local folder, as `matgl:<model>`.
 
-    Raises UserError if matgl is not installed, the model cannot be had, or `check_energies` finds a fault.
+    Raises UserError if matgl is not installed, the model cannot be had or gives no energies of crystals, or
+    `check_energies` finds a fault.
     """
     try:
         import matgl
-        from matgl.ext.ase import PESCalculator
+        from matgl.apps.pes import Potential as Network
     except ImportError as error:
         raise UserError(
             f"relax.potential: matgl:{model} needs the package matgl ({error}); install it with "
             "`pip install 'mapcsp[matgl]'`"
         ) from None
     try:
-        network = matgl.load_model(model)
+        network = matgl.load_model(_folder(model) or model)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"relax.potential: matgl:{model} cannot be loaded: {str(error)[:300]}") from None
-    network = network.to(device)
-    potential = AsePotential(
-        f"matgl:{model}",
-        PESCalculator(network, stress_unit="eV/A3"),
-        state_hash(network),
-        frozenset(_elements(network)) & frozenset(SYMBOLS),
-        needs_mp2020=True,
-    )
+        # matgl says what went wrong in the exception from which it raises its own.
+        said = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UserError(f"relax.potential: matgl:{model} cannot be loaded: {said}") from None
+    if not isinstance(network, Network):
+        raise UserError(
+            f"relax.potential: matgl:{model} is a {type(network).__name__}, not a potential (matgl.apps.pes.Potential)"
+        )
+    potential = MatglPotential(f"matgl:{model}", network, device)
     fault = check_energies(potential)
     if fault:
-        raise UserError(f"relax.potential: matgl:{model} fails the check on known crystals: {fault}")
+        raise UserError(
+            f"relax.potential: matgl:{model} fails the check on known crystals: {fault}; choose another model"
+        )
     return potential
+
+
+def _folder(model: str) -> Path | None:
+    """The folder that `model` names; None for a name on the hub, `name` or `owner/name`, that is no folder here."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir() and not model.startswith(("/", ".", "~")) and model.count("/") < 2:
+        return None
+    # matgl would look for it on the hub.
+    missing = [name for name in ("model.json", "model.pt", "state.pt") if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"relax.potential: matgl:{model} lacks {', '.join(missing)}; name a model of matgl's hub or a folder to "
+            "which matgl saved one"
+        )
+    return folder
 
 
 def check_energies(potential: Potential) -> str:
@@ -60,6 +127,9 @@ def check_energies(potential: Potential) -> str:
     Rock salt must lie below zinc blende for NaCl and MgO, its energy must be lowest within 5 % of the real lattice constant,
     and forces must be the slope of the energy.
     """
+    unknown = sorted({"Na", "Cl", "Mg", "O"} - potential.elements)
+    if unknown:
+        return f"it does not know {', '.join(unknown)}, with which potentials are checked"
     for formula, constant, low, high in _ORDERED:
         scan = evaluate(potential, [_binary(formula, low, constant * s) for s in _EQUATION_OF_STATE])
         energies = np.array([e.energy_ev for e in scan])
@@ -85,7 +155,7 @@ def _check_forces(potential: Potential) -> str:
             crystal.species,
             crystal.frac_coords + np.array([[0, 0, 0], [x, 0, 0]]) @ inverse,
         )
-        for x in (0.2 - step, 0.2, 0.2 + step)
+        for x in (_DISPLACEMENT_ANG - step, _DISPLACEMENT_ANG, _DISPLACEMENT_ANG + step)
     ]
     before, here, after = evaluate(potential, shifted)
     slope = -(after.energy_ev - before.energy_ev) / (2 * step)
@@ -101,9 +171,3 @@ def _binary(formula: str, structure: str, constant_ang: float) -> Crystal:
     half = constant_ang / 2
     lattice = np.array([[0, half, half], [half, 0, half], [half, half, 0]])
     return Crystal(lattice, (cation, anion), np.array([[0.0] * 3, [place] * 3]))
-
-
-def _elements(network: Any) -> tuple[str, ...]:
-    """Symbols that a matgl potential, or the model inside it, names."""
-    model = getattr(network, "model", network)
-    return tuple(model.element_types)
