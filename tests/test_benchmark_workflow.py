@@ -2,17 +2,14 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from mapcsp.relax.fetch import default_weights_path
+from pipeline import LIST, Run, copy_repository, with_fault
 
 pytestmark = [
     pytest.mark.workflow,
@@ -21,7 +18,6 @@ pytestmark = [
         not default_weights_path().exists(), reason="needs the M3GNet weights: mapcsp fetch-potential"
     ),
 ]
-REPOSITORY = Path(__file__).parents[1]
 VARIANTS = ["full", "energy", "unrelaxed", "template"]
 TABLE = "resources/benchmarks/well_known.parquet"
 SHRUNKEN = (
@@ -34,49 +30,36 @@ SHRUNKEN = (
 BENCHMARK = f"count: 20, crystals_per_job: 10, distances: false, templates: [{TABLE}], variants: [{', '.join(VARIANTS)}]"
 
 
-def run_snakemake(
-    folder: Path,
-    *options: str,
-    benchmark: str = BENCHMARK,
-    config: tuple[str, ...] = (),
-    environment: dict[str, str] | None = None,
-) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--directory", str(folder), "--cores", "2", "benchmark", *options]
-    command += ["--config", *SHRUNKEN, f"benchmark={{{benchmark}}}", *config]
-    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAPCSP_RESOURCES")}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=inherited | (environment or {})
-    )
+def snakemake(run: Run, *options: str, benchmark: str = BENCHMARK, config: tuple[str, ...] = ()):
+    return run.snakemake("benchmark", *options, config=(*SHRUNKEN, f"benchmark={{{benchmark}}}", *config))
 
 
-def snakemake(folder: Path, *options: str, benchmark: str = BENCHMARK, config: tuple[str, ...] = ()) -> str:
-    done = run_snakemake(folder, *options, benchmark=benchmark, config=config)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def answers(folder: Path) -> list[dict[str, str]]:
-    """The rows of the table of crystals, without what they cost."""
-    with open(folder / "results/benchmark/crystals.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k != "core_s"} for row in csv.DictReader(file)]
-
-
-def jobs(folder: Path, **changes) -> Counter:
-    said = snakemake(folder, "--dry-run", **changes)
-    counts = re.findall(r"(?m)^(\w+) +(\d+)$", said)
+def jobs(run: Run, **changes) -> Counter:
+    done = snakemake(run, "--dry-run", **changes)
+    assert done.returncode == 0, done.stdout
+    counts = re.findall(r"(?m)^(\w+) +(\d+)$", done.stdout)
     return Counter({rule: int(n) for rule, n in counts if rule not in ("benchmark", "settings", "total")})
 
 
+def answers(run: Run) -> list[dict[str, str]]:
+    """The rows of the table of crystals, without what they cost."""
+    with open(run.result("benchmark/crystals.csv"), newline="") as file:
+        return [{k: v for k, v in row.items() if k != "core_s"} for row in csv.DictReader(file)]
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("benchmark of known crystals")
-    snakemake(folder)
-    return folder
+    # A copy, whose commands can be made to fail, and in which nothing is edited meanwhile.
+    run = Run(copy_repository(tmp_path_factory.mktemp("copy") / "repository"), folder)
+    (folder / "my list.csv").write_text(LIST)
+    done = snakemake(run)
+    assert done.returncode == 0, done.stdout
+    return run
 
 
 def test_twenty_crystals_are_predicted_and_most_are_found(run):
-    figures = json.loads((run / "results/benchmark/figures.json").read_text())
+    figures = json.loads(run.result("benchmark/figures.json").read_text())
     assert figures["crystals"] == 20 and figures["variant"] == "full"
     assert sorted(figures["variants"]) == sorted(VARIANTS)
     # With settings this small; the defaults find more.
@@ -91,7 +74,7 @@ def test_twenty_crystals_are_predicted_and_most_are_found(run):
 
 
 def test_the_figures_say_how_they_were_made(run):
-    figures = json.loads((run / "results/benchmark/figures.json").read_text())
+    figures = json.loads(run.result("benchmark/figures.json").read_text())
     assert figures["command"].startswith("snakemake --cores all benchmark --config 'symmetry={n_labels: 6,")
     assert figures["settings"]["pool"] == {**figures["settings"]["pool"], "size": 4}
     assert figures["versions"]["torch"] and len(figures["code"]["predict"]) == 16
@@ -100,13 +83,12 @@ def test_the_figures_say_how_they_were_made(run):
 def test_each_crystal_and_variant_has_a_row_in_every_table(run):
     rows = answers(run)
     assert Counter(r["variant"] for r in rows) == dict.fromkeys(VARIANTS, 20)
-    table = pq.read_table(run / "results/benchmark/crystals.parquet")
+    table = pq.read_table(run.result("benchmark/crystals.parquet"))
     assert {*table.column_names} == {*rows[0], "core_s"} and table.num_rows == 80
-    page = (run / "results/benchmark/index.html").read_text()
+    page = run.result("benchmark/index.html").read_text()
     assert all(r["material_id"] in page for r in rows)
     assert (
-        "| full | everything, by probability | 20 | loose |"
-        in (run / "results/benchmark/table.md").read_text()
+        "| full | everything, by probability | 20 | loose |" in run.result("benchmark/table.md").read_text()
     )
 
 
@@ -125,20 +107,18 @@ def test_a_larger_sample_predicts_only_what_is_new(run):
 
 
 def test_a_killed_benchmark_goes_on_where_it_was_and_ends_in_the_same_table(run, tmp_path):
-    folder, killed = tmp_path / "killed run", tmp_path / "killed"
-    shutil.copytree(run, folder, symlinks=True)
-    killed.mkdir()
-    pools = folder / "results/benchmark/pools/full"
-    lost, kept = sorted(pools.iterdir())
-    lost.unlink()
+    folder = tmp_path / "killed run"
+    shutil.copytree(run.folder, folder, symlinks=True)
+    copy = Run(run.repository, folder)
+    lost, kept = sorted(copy.result("benchmark/pools/full").iterdir())
+    # As if it had not come further: that chunk is not predicted, so not judged, and there is no table.
+    for path in (lost, copy.result("benchmark/judged/full") / lost.name, copy.result("benchmark/table.md")):
+        path.unlink()
     before = kept.stat().st_mtime_ns
-    broken = {
-        "PYTHONPATH": str(REPOSITORY / "tests/faults"),
-        "MAPCSP_FAULT": "kill:results/benchmark/pools/",
-        "MAPCSP_FAULT_FOLDER": str(killed),
-    }
-    assert run_snakemake(folder, "--retries", "0", environment=broken).returncode == 1
-    assert len([*killed.iterdir()]) == 1 and not lost.exists()
-    snakemake(folder)
+    broken = with_fault(copy, "kill:results/benchmark/pools/", tmp_path / "killed")
+    assert snakemake(broken, "--retries", "0").returncode == 1
+    assert len([*(tmp_path / "killed").iterdir()]) == 1 and not lost.exists()
+    done = snakemake(copy)
+    assert done.returncode == 0, done.stdout
     assert kept.stat().st_mtime_ns == before
-    assert answers(folder) == answers(run)
+    assert answers(copy) == answers(run)

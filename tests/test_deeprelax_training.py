@@ -20,7 +20,7 @@ from mapcsp.deeprelax.predict import relax_in_one_pass
 from mapcsp.errors import UserError
 from mapcsp.records import Crystal
 from mapcsp.training.deeprelax import SHIPPED, epoch_batches, train_member
-from mapcsp.training.deeprelax_card import _ablations, _members
+from mapcsp.training.deeprelax_card import _members
 from mapcsp.training.deeprelax_evaluate import judge, judge_answers
 from mapcsp.training.deeprelax_metrics import Answer, dummy_answer, relax_errors, scaled_answer
 from mapcsp.training.deeprelax_painn import PAINN_NETWORK, LibraryPaiNN
@@ -199,18 +199,6 @@ def test_the_library_s_painn_learns_and_turns_with_the_crystal(pairs, tmp_path):
     assert np.allclose(other.crystal.lattice_ang, one.crystal.lattice_ang @ turn, atol=2e-4)
     assert np.allclose(other.frac_unwrapped, one.frac_unwrapped, atol=2e-4)
     assert np.abs(one.frac_unwrapped - crystal.frac_coords).max() > 1e-4
-
-
-def test_a_card_compares_painn_only_with_networks_trained_alike():
-    errors = {"coordinate_mae_ang": 0.5, "crystals": 7}
-    found = {"epochs": 2, "crystals": 30, "deeprelax": errors}
-    alike = {"epochs": 2, "crystals": 30, "first": {"coordinate_mae_ang": 0.75}}
-    table, *notes = _ablations(found, alike)
-    assert "PaiNN of SchNetPack, displacements directly | 0.75" in table
-    assert len(notes) == 2
-    table, *notes = _ablations(found, alike | {"epochs": 3})
-    assert "PaiNN of SchNetPack" not in table
-    assert len(notes) == 1
 
 
 def test_a_card_says_how_far_an_ensemble_is_from_the_paper_s():

@@ -87,7 +87,7 @@ rule baseline_deeprelax:
         mem_mb=8000,
         runtime=60,
     message:
-        "Training the PaiNN of SchNetPack beside the ablations of one-pass relaxation"
+        "Training the PaiNN of SchNetPack on the pairs of one-pass relaxation (about 15 minutes)"
     shell:
         "({TRAIN_DEEPRELAX} baseline {DEEPRELAX_OPTIONS} --test {DEEPRELAX_TEST:q} --output $(dirname {output:q})"
         " && {TRAIN_DEEPRELAX} card --model $(dirname {output:q})) > {log:q} 2>&1"

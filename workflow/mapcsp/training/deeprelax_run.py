@@ -197,9 +197,7 @@ def _baseline_figures(model: Path) -> dict:
     """Figures of PaiNN for metrics.json, none before it was trained."""
     if not (model / "painn.json").exists():
         return {}
-    painn = read_json(model / "painn.json")
-    figures = {f"painn_{k}": painn[k] for k in ("epochs", "crystals", "parameters")}
-    return figures | {f"{k}_painn": v for k, v in painn["all"].items()}
+    return {f"{k}_painn": v for k, v in read_json(model / "painn.json").items()}
 
 
 @main.command()
@@ -218,7 +216,10 @@ def ablate(
 
     Each learns from every sixth crystal: enough to compare them, in minutes.
     """
-    pairs, held = _short_sets(train, work)
+    everything, held = pair_sets(train, work)
+    # Every sixth crystal.
+    chosen = set(sorted({p.id.partition("<")[0] for p in everything})[::ABLATION_SHARE])
+    pairs = [p for p in everything if p.id.partition("<")[0] in chosen]
     judged = _test_pairs(train, test, work)[:ABLATION_PAIRS]
     keep_going = time_limit(minutes)
     found = {}
@@ -226,22 +227,11 @@ def ablate(
         training = _with_epochs(SHIPPED, epochs)
         training = replace(training, network=replace(training.network, **switches))
         folder = work / f"ablation_{name}"
-        network = train_member(pairs, held, _volumes(train, work), training, folder, keep_going)
+        network = train_member(pairs, held[:CURVE_PAIRS], _volumes(train, work), training, folder, keep_going)
         if network is None:
             raise UserError(f"time is up in ablation {name}; run the same command again to go on")
         found[name] = judge(RelaxModel(name, (network.cpu().eval(),), training.graph), judged)
-    write_json(output / "ablations.json", {"epochs": epochs, "crystals": _n_crystals(pairs), **found})
-
-
-def _short_sets(train: Sequence[Path], work: Path) -> tuple[list[RelaxPair], list[RelaxPair]]:
-    """Pairs of every sixth crystal, and held-out ones for the curve."""
-    everything, held = pair_sets(train, work)
-    chosen = set(sorted({p.id.partition("<")[0] for p in everything})[::ABLATION_SHARE])
-    return [p for p in everything if p.id.partition("<")[0] in chosen], held[:CURVE_PAIRS]
-
-
-def _n_crystals(pairs: Sequence[RelaxPair]) -> int:
-    return len({p.id.partition("<")[0] for p in pairs})
+    write_json(output / "ablations.json", {"epochs": epochs, "crystals": len(chosen), **found})
 
 
 @main.command()
@@ -249,34 +239,22 @@ def _n_crystals(pairs: Sequence[RelaxPair]) -> int:
 @_test_option
 @folder_option("--work", "Folder for everything unfinished.")
 @folder_option("--output", "Folder of the model; gets painn.json, and its figures in metrics.json.")
-@click.option("--epochs", default=2, show_default=True, type=click.IntRange(1), help="Epochs.")
-@click.option("--whole", is_flag=True, help="Learn from every crystal, not from every sixth.")
 @click.option("--minutes", type=float, help="Stop after this time, to go on later.")
-def baseline(
-    train: tuple[Path, ...], test: Path, work: Path, output: Path, epochs: int, whole: bool, minutes: float | None
-) -> None:  # fmt: skip
-    """Train SchNetPack's PaiNN by the rule of the ablations, and judge it on the same pairs and on all.
+def baseline(train: tuple[Path, ...], test: Path, work: Path, output: Path, minutes: float | None) -> None:
+    """Train SchNetPack's PaiNN as the shipped members were trained, and judge it on the same pairs.
 
-    Needs the extra `painn`. With `--whole --epochs 10`, by the rule of the shipped members.
+    Needs the extra `painn`.
     """
     library_painn(PAINN_NETWORK)  # says at once that the library is missing
-    pairs, held = pair_sets(train, work) if whole else _short_sets(train, work)
-    training = replace(_with_epochs(SHIPPED, epochs), network=PAINN_NETWORK)
-    folder = work / ("painn_whole" if whole else "painn")
-    arguments = pairs, held[:CURVE_PAIRS], _volumes(train, work), training, folder
+    pairs, held = pair_sets(train, work)
+    training = replace(SHIPPED, network=PAINN_NETWORK)
+    arguments = pairs, held[:CURVE_PAIRS], _volumes(train, work), training, work / "painn"
     network = train_member(*arguments, time_limit(minutes), LibraryPaiNN)
     if network is None:
         raise UserError("time is up; run the same command again to go on")
     model = RelaxModel("painn", (network.cpu().eval(),), training.graph)
-    judged = _test_pairs(train, test, work)
-    figures = {
-        "epochs": epochs,
-        "crystals": _n_crystals(pairs),
-        "parameters": n_parameters(network),
-        "all": judge_answers(model, judged),
-        "first": judge_answers(model, judged[:ABLATION_PAIRS]),
-    }
-    write_json(output / "painn.json", figures)
+    errors = judge_answers(model, _test_pairs(train, test, work))
+    write_json(output / "painn.json", {"parameters": n_parameters(network), **errors})
     if (output / "metrics.json").exists():
         write_json(output / "metrics.json", read_json(output / "metrics.json") | _baseline_figures(output))
 
