@@ -101,9 +101,14 @@ _BARS = {
             " Aligned, the network has {contact_accuracy_aligned} and {contact_perfect_aligned}.",
             "baseline_true_map_likely_rows_contact_accuracy",
         ),
+        (
+            "An overlap of distances of at least 0.999 was aimed at. It is {distance_overlap}; the true map in that order"
+            " has {baseline_true_map_likely_rows_distance_overlap}.",
+            "baseline_true_map_likely_rows_distance_overlap",
+        ),
     ),
 }
-"""What is said about contacts, filled from figures, and the one without which it is left out."""
+"""What is said about bars, filled from figures, and the one without which it is left out."""
 
 
 def write_card(folder: Path, experiments: Mapping[str, Mapping[str, Any]]) -> None:
@@ -140,11 +145,11 @@ def write_card(folder: Path, experiments: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def _bars(name: str, metrics: Mapping[str, Any], experiments: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What stands between the contact figures and the project's bars."""
+    """What stands between the figures and the bars of the project."""
     figures = dict(metrics) | {f"{n}_{k}": v for n, row in experiments.items() for k, v in row.items()}
     numbers = {k: _number(v) for k, v in figures.items()}
     texts = [text.format(**numbers) for text, needed in _BARS.get(name, ()) if needed in numbers]
-    return ["## Contacts and their bars", *texts] if texts else []
+    return ["## Bars", *texts] if texts else []
 
 
 def _scrambling(path: Path) -> list[str]:
