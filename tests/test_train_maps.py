@@ -1,30 +1,34 @@
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from known_maps import toy_crystals
+from mapcsp.elements import element_table
 from mapcsp.maps.labels import contact_map
 from mapcsp.maps.models import load_weights
 from mapcsp.maps.refiner import MapRefiner, RefinerConfig
+from mapcsp.metrics.maps import contact_dice
 from mapcsp.store import read_csv, read_json, write_json
 from mapcsp.training import maps as default_training
 from mapcsp.training.encoded import encode_known
 from mapcsp.training.maps_baselines import TemplateMaps
 from mapcsp.training.maps_card import write_card
-from mapcsp.training.maps_decision import fit_contact_threshold, likeliest_contacts
-from mapcsp.training.maps_evaluate import (
-    judge,
-    judge_baselines,
-    judge_contacts,
-    judge_label_given,
-    judge_likely_rows,
-    paper_predictor,
+from mapcsp.training.maps_decision import (
+    best_alike,
+    chance_within,
+    fit_contact_threshold,
+    keep_within,
+    likeliest_contacts,
 )
+from mapcsp.training.maps_evaluate import judge, judge_contacts, judge_label_given, paper_predictor
+from mapcsp.training.maps_experiments import EXPERIMENTS, PaperExperiment, PaperTraining, select
+from mapcsp.training.maps_floors import judge_baselines, judge_likely_rows
 from mapcsp.training.maps_loop import LoopConfig, learning_rate_at
 from mapcsp.training.maps_pairs import build_targets, read_targets, write_targets
-from mapcsp.training.maps_papers import EXPERIMENTS, PaperExperiment, PaperTraining, select, train_paper
+from mapcsp.training.maps_papers import element_noise, train_paper
 from mapcsp.training.maps_rows import RowOrders
 from mapcsp.training.maps_run import main
 from mapcsp.training.maps_samples import SampleConfig, deal_maps, draw_sample, prepare, size_batches
@@ -130,6 +134,29 @@ def test_a_papers_experiment_learns_and_scores(truths, tmp_path, n_groups):
     assert 0 <= figures["contact_accuracy"] <= 1 and figures["distance_overlap"] > 0.5
 
 
+def test_distances_learned_beside_contacts_leave_a_network_of_contacts(truths, tmp_path):
+    training = PaperTraining(
+        8, 8, LoopConfig(epochs=2, learning_rate=3e-3, precision="bfloat16"), 8, 0.1, 0.2, True, 0.3
+    )
+    experiment = PaperExperiment(None, 48, 16, "contact", "all")
+    model = train_paper(experiment, training, truths, truths[:8], "toy", tmp_path)
+    assert model is not None and model.network.config.n_outputs == 1
+    assert model.network(torch.zeros(2, 4, 11)).shape == (2, 4, 4, 1)
+    # The losses of both are learned from, the curve of held-out crystals shows that of contacts.
+    row = read_csv(tmp_path / "curve.csv")[-1]
+    assert 0 < float(row["held_loss"]) < float(row["train_loss"])
+
+
+def test_noise_is_the_same_for_all_atoms_of_an_element(truths):
+    truth = next(t for t in truths if t.counts == (1, 1, 3))
+    noise = element_noise([truth, truth], 0.5, seed=1).numpy()
+    assert (noise[0, 2] == noise[0, 3]).all() and (noise[0, 2] == noise[0, 4]).all()
+    assert (noise[0, 0] != noise[0, 1]).all() and (noise[0] != noise[1]).all()
+    spread = element_table().features.std(0)
+    many = element_noise([truth] * 400, 0.5, seed=2).numpy()[:, :2].reshape(-1, 11)
+    assert many.std(0) / spread == pytest.approx(np.full(11, 0.5), rel=0.1)
+
+
 def test_every_row_of_the_papers_tables_is_an_experiment():
     assert {e.n_groups for e in EXPERIMENTS.values()} == {5, 10, 20, None}
     assert dict(EXPERIMENTS["groups20_10k"].paper)["distance_rmse_ang"] == 0.9239
@@ -199,6 +226,34 @@ def test_the_contact_map_with_the_best_expected_score_is_one_of_the_maps():
     assert (likeliest_contacts(maps, np.array([0.40, 0.35, 0.25, 0.0])) == maps[1]).all()
     assert (likeliest_contacts(maps, np.array([0.60, 0.20, 0.20, 0.0])) == maps[0]).all()
     assert (likeliest_contacts(maps, np.array([0.1, 0.1, 0.1, 0.7])) == maps[3]).all()
+
+
+def test_no_map_of_blocks_comes_nearer_than_the_best_one_that_treats_an_elements_atoms_alike():
+    rng = np.random.default_rng(3)
+    groups = np.array([0, 0, 0, 1, 1, 2])
+    pairs = [(a, b) for a in range(3) for b in range(a, 3)]
+    for _ in range(20):
+        contact = np.triu(rng.random((6, 6)) < 0.4, 1)
+        contact |= contact.T
+        blocks = [np.outer(groups == a, groups == b) | np.outer(groups == b, groups == a) for a, b in pairs]
+        unions = [
+            sum((b for b, taken in zip(blocks, bits) if taken), np.zeros((6, 6), bool))
+            & ~np.eye(6, dtype=bool)
+            for bits in product((False, True), repeat=len(pairs))
+        ]
+        best = max(contact_dice(u, contact) for u in unions)
+        assert contact_dice(best_alike(contact, groups), contact) == pytest.approx(best)
+    assert not best_alike(np.zeros((6, 6), bool), groups).any()
+
+
+def test_only_pairs_that_are_surely_far_are_left_beyond_eight_angstrom():
+    distance = np.array([[0.0, 8.5, 12.0], [8.5, 0.0, 5.0], [12.0, 5.0, 0.0]])
+    chance = chance_within(distance, np.full((3, 3), 1.0))
+    # A Laplace distribution of standard deviation 1 has half of exp(-√2 / 2) below half a deviation.
+    assert chance[0, 1] == pytest.approx(0.5 * np.exp(-0.5 * 2**0.5))
+    assert chance[1, 2] == pytest.approx(1 - 0.5 * np.exp(-3 * 2**0.5))
+    kept = keep_within(distance, chance)
+    assert 7.9 < kept[0, 1] < 8 and kept[0, 2] == 12 and kept[1, 2] == 5
 
 
 def test_contacts_are_judged_at_the_fitted_cut_and_at_one_half(truths, tmp_path):

@@ -1,35 +1,19 @@
-# Trains and judges the map networks: targets of workflow/Snakefile.training, `train_maps` (default network and the papers'
-# main two) and `train_maps_table` (every experiment of the papers). A killed training goes on from its checkpoint in
-# results/training.
+# Trains and judges the default map network; `train_maps` of workflow/Snakefile.training asks for it and for the papers' main
+# two (training_maps_papers.smk). A killed training goes on from its checkpoint in results/training.
 
 MAPS_MODELS = REPOSITORY / "resources" / "models"
 MAPS_WORK = "results/training/maps"
 MAPS_TRAIN = [f"{SETTINGS.training.data}/{name}" for name in SETTINGS.training.tables]
 MAPS_TEST = f"{SETTINGS.training.data}/{SETTINGS.training.validation}"
-# Experiments whose networks are shipped, by the model's folder; see mapcsp/training/maps_papers.py for all of them.
+# Experiments whose networks are shipped, by the model's folder; see mapcsp/training/maps_experiments.py for all of them.
 MAPS_SHIPPED = {"alphacrystal": "contact", "alphacrystal2": "groups20_10k"}
-MAPS_TABLE = (
-    "groups5_1k groups5_10k groups10_1k groups10_10k groups10_cubic groups10_binary groups10_ternary"
-    " groups10_1k_scrambled groups20_10k_scrambled contact_scrambled"
-).split()
 TRAIN_MAPS = f"{ENVIRONMENT} {PYTHON} -m mapcsp.training.maps_run"
 MAPS_TRAIN_OPTIONS = " ".join(f"--train {shlex.quote(table)}" for table in MAPS_TRAIN)
-
-
-wildcard_constraints:
-    paper_model="|".join(MAPS_SHIPPED),
-    experiment="|".join(MAPS_TABLE),
 
 
 rule train_maps:
     input:
         [MAPS_MODELS / name / "card.md" for name in ("maps", *MAPS_SHIPPED)],
-
-
-rule train_maps_table:
-    input:
-        [f"{MAPS_WORK}/papers/{experiment}.json" for experiment in MAPS_TABLE],
-        [MAPS_MODELS / name / "card.md" for name in MAPS_SHIPPED],
 
 
 rule train_default_maps:
@@ -55,6 +39,7 @@ rule judge_default_maps:
         tables=[*MAPS_TRAIN, MAPS_TEST],
         weights=rules.train_default_maps.output.weights,
         symmetry=MAPS_MODELS / "symmetry" / "weights.safetensors",
+        scrambling=MAPS_MODELS / "maps" / "scrambling.json",
     output:
         metrics=MAPS_MODELS / "maps" / "metrics.json",
         card=MAPS_MODELS / "maps" / "card.md",
@@ -70,54 +55,20 @@ rule judge_default_maps:
         " && {TRAIN_MAPS} card --model $(dirname {output.card:q})) > {log:q} 2>&1"
 
 
-rule train_shipped_paper_maps:
+rule scramble_default_maps:
     input:
         tables=[*MAPS_TRAIN, MAPS_TEST],
+        # Targets are worked out by the training; both must not do it at the same time.
+        weights=rules.train_default_maps.output.weights,
     output:
-        weights=MAPS_MODELS / "{paper_model}" / "weights.safetensors",
-        curve=MAPS_MODELS / "{paper_model}" / "curve.csv",
+        MAPS_MODELS / "maps" / "scrambling.json",
     log:
-        "results/logs/train_{paper_model}.log",
+        "results/logs/scramble_maps.log",
     resources:
         mem_mb=8000,
-        runtime=180,
-    params:
-        experiment=lambda wildcards: MAPS_SHIPPED[wildcards.paper_model],
+        runtime=60,
     message:
-        "Training the network {wildcards.paper_model}"
+        "Training the default map network shortly on true and on scrambled maps (about 20 minutes on one core)"
     shell:
-        "{TRAIN_MAPS} paper --experiment {params.experiment:q} {MAPS_TRAIN_OPTIONS} --test {MAPS_TEST:q} --work {MAPS_WORK}/papers"
-        " --output $(dirname {output.weights:q}) > {log:q} 2>&1"
-
-
-rule train_paper_maps:
-    input:
-        tables=[*MAPS_TRAIN, MAPS_TEST],
-    output:
-        f"{MAPS_WORK}/papers/{{experiment}}.json",
-    log:
-        "results/logs/train_{experiment}.log",
-    resources:
-        mem_mb=8000,
-        runtime=180,
-    message:
-        "Training the papers' network: {wildcards.experiment}"
-    shell:
-        "{TRAIN_MAPS} paper --experiment {wildcards.experiment:q} {MAPS_TRAIN_OPTIONS} --test {MAPS_TEST:q}"
-        " --work {MAPS_WORK}/papers > {log:q} 2>&1"
-
-
-rule card_of_paper_maps:
-    input:
-        weights=MAPS_MODELS / "{paper_model}" / "weights.safetensors",
-    output:
-        metrics=MAPS_MODELS / "{paper_model}" / "metrics.json",
-        card=MAPS_MODELS / "{paper_model}" / "card.md",
-        picture=report(MAPS_MODELS / "{paper_model}" / "curve.svg", category="Training"),
-    log:
-        "results/logs/card_{paper_model}.log",
-    params:
-        experiment=lambda wildcards: MAPS_SHIPPED[wildcards.paper_model],
-    shell:
-        "{TRAIN_MAPS} card --model $(dirname {output.card:q}) --results {MAPS_WORK}/papers --main-experiment {params.experiment:q}"
-        " > {log:q} 2>&1"
+        "{TRAIN_MAPS} scramble {MAPS_TRAIN_OPTIONS} --test {MAPS_TEST:q} --work {MAPS_WORK} --epochs 6 --limit 2000"
+        " --output $(dirname {output:q}) > {log:q} 2>&1"

@@ -23,6 +23,7 @@ class ResnetConfig:
 
     n_blocks: of each module. width_1d, width_2d: filters of the first blocks, doubled every `double_every` blocks.
     n_outputs: 1 for the log-odds of a contact, else the number of distance groups. kernel: of the convolutions.
+    dropout: share of activations inside the blocks that training leaves out; the papers name none.
     """
 
     n_outputs: int
@@ -31,6 +32,7 @@ class ResnetConfig:
     width_2d: int = 256
     double_every: int = 3
     kernel: int = 3
+    dropout: float = 0.0
 
     def widths(self, first: int) -> list[int]:
         """Filters of each block."""
@@ -74,8 +76,9 @@ class MaskedBatchNorm(nn.Module):
 class ResidualBlock(nn.Module):
     """max(F(x) + x, 0), F: convolution, batch normalisation, ReLU, convolution (AlphaCrystal, figure 2, right)."""
 
-    def __init__(self, n_dims: int, width_in: int, width: int, kernel: int) -> None:
+    def __init__(self, n_dims: int, width_in: int, width: int, kernel: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = dropout
         convolution = nn.Conv1d if n_dims == 1 else nn.Conv2d
         self.first = convolution(width_in, width, kernel, padding=kernel // 2, bias=False)
         self.norm = MaskedBatchNorm(width)
@@ -85,6 +88,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """x: (b, c, …), zero at padding. Returns (b, width, …), zero at padding."""
         inner = nn.functional.relu(self.norm(self.first(x), mask))
+        inner = nn.functional.dropout(inner, self.dropout, self.training)
         inner = inner if mask is None else inner * mask
         out = nn.functional.relu(self.second(inner) + (x if self.skip is None else self.skip(x)))
         return out if mask is None else out * mask
@@ -104,12 +108,12 @@ class ResidualNetwork(nn.Module):
         self.register_buffer("spread", table.std(0, correction=0).float(), persistent=False)
         widths_1d, widths_2d = config.widths(config.width_1d), config.widths(config.width_2d)
         self.blocks_1d = nn.ModuleList(
-            ResidualBlock(1, before, width, config.kernel)
+            ResidualBlock(1, before, width, config.kernel, config.dropout)
             for before, width in zip([N_FEATURES, *widths_1d], widths_1d)
         )
         # Outer product and concatenation of both atoms' features: L x L x 3n (AlphaCrystal, n = 128).
         self.blocks_2d = nn.ModuleList(
-            ResidualBlock(2, before, width, config.kernel)
+            ResidualBlock(2, before, width, config.kernel, config.dropout)
             for before, width in zip([3 * widths_1d[-1], *widths_2d], widths_2d)
         )
         self.head = nn.Conv2d(widths_2d[-1], config.n_outputs, 1)

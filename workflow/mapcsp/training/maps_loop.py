@@ -25,6 +25,7 @@ class LoopConfig:
 
     optimiser, learning_rate, schedule: `constant` as in the papers, or `cosine` with a short warm-up, down to a
     hundredth. ema_decay: of the averaged weights that are kept, 0 for the last weights. clip_norm: of gradients, 0 for none.
+    precision: of products on a CPU; `bfloat16` takes half the time where the processor has it. CUDA always uses it.
     """
 
     epochs: int
@@ -37,6 +38,7 @@ class LoopConfig:
     warmup_steps: int = 200
     save_every_s: float = 60.0
     seed: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +134,9 @@ class _Run:
         self.model.train()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        on_cuda = next(self.model.parameters()).is_cuda
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_cuda):
+        device = next(self.model.parameters()).device.type
+        short = device == "cuda" or self.config.precision == "bfloat16"
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=short):
             loss = loss_of(self.model, batch)
         if not torch.isfinite(loss):
             raise FloatingPointError(

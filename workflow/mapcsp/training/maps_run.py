@@ -24,20 +24,20 @@ from mapcsp.resources import resource_path
 from mapcsp.settings import SymmetrySettings
 from mapcsp.store import read_header, read_json, read_records, write_csv, write_json, write_records
 from mapcsp.training import maps as default_training
-from mapcsp.training import maps_papers
+from mapcsp.training import maps_experiments
 from mapcsp.training.encoded import EncodedKnown, encode_known, read_encoded, write_encoded
 from mapcsp.training.maps_card import write_card
 from mapcsp.training.maps_evaluate import (
     fit_spread_scale,
     judge,
-    judge_baselines,
     judge_contacts,
     judge_default,
     judge_label_given,
-    judge_likely_rows,
     paper_predictor,
 )
+from mapcsp.training.maps_floors import judge_baselines, judge_likely_rows
 from mapcsp.training.maps_pairs import MapTarget, build_targets, read_targets, write_targets
+from mapcsp.training.maps_papers import train_paper
 from mapcsp.training.maps_rows import RowOrders
 from mapcsp.training.maps_scrambling import compare_scrambled
 from mapcsp.training.maps_truth import MapTruth, true_maps
@@ -135,11 +135,13 @@ def _copy_curves(output: Path, curves: Sequence[tuple[str, Path]]) -> None:
 @click.option(
     "--experiment",
     required=True,
-    type=click.Choice(sorted(maps_papers.EXPERIMENTS)),
+    type=click.Choice(sorted(maps_experiments.EXPERIMENTS)),
     help="Row of a paper's table.",
 )
 @click.option(
-    "--settings", default="narrow", show_default=True, type=click.Choice(sorted(maps_papers.TRAININGS))
+    "--settings",
+    type=click.Choice(sorted(maps_experiments.TRAININGS)),
+    help="How to train instead of as the committed figures were.",
 )
 @tables_option("--train", "Structure tables to draw training crystals from.")
 @tables_option("--test", "Structure tables to judge on.")
@@ -150,10 +152,10 @@ def _copy_curves(output: Path, curves: Sequence[tuple[str, Path]]) -> None:
     help="Also write the weights to this folder.",
 )
 @click.option("--minutes", type=float, help="Stop after this time, to go on later.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs instead of the setting's.")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs instead of the experiment's or the setting's.")
 def paper(
     experiment: str,
-    settings: str,
+    settings: str | None,
     train: tuple[Path, ...],
     test: tuple[Path, ...],
     work: Path,
@@ -162,18 +164,19 @@ def paper(
     epochs: int | None,
 ) -> None:
     """Train the papers' network in one of their experiments and judge it."""
-    chosen, training = maps_papers.EXPERIMENTS[experiment], maps_papers.TRAININGS[settings]
+    chosen = maps_experiments.EXPERIMENTS[experiment]
+    training = chosen.training if settings is None else maps_experiments.TRAININGS[settings]
     if epochs is not None:
-        training = maps_papers.shortened(training, epochs)
+        training = maps_experiments.shortened(training, epochs)
     known = truth_table(train)
-    folder = work / f"{experiment}-{settings}"
+    folder = work / f"{experiment}-{settings or chosen.settings}"
     held = [t for t in known if is_held_out(t.formula)]
     learned = [t for t in known if not is_held_out(t.formula)]
-    model = maps_papers.train_paper(chosen, training, learned, held, experiment, folder, time_limit(minutes))
+    model = train_paper(chosen, training, learned, held, experiment, folder, time_limit(minutes))
     if model is None:
         raise UserError(f"time is up in {experiment}; run the same command again to go on")
-    judged = maps_papers.draw(
-        maps_papers.select(truth_table(test), chosen.subset), chosen.n_test, training.loop.seed
+    judged = maps_experiments.draw(
+        maps_experiments.select(truth_table(test), chosen.subset), chosen.n_test, training.loop.seed
     )
     if output is not None:
         save_model(output / WEIGHTS, model)
@@ -182,12 +185,14 @@ def paper(
         model = load_weights(output / WEIGHTS, experiment)
     figures: dict
     if chosen.n_groups is None:
-        figures = judge_contacts(judged, maps_papers.select(held, chosen.subset), model)
+        figures = judge_contacts(judged, maps_experiments.select(held, chosen.subset), model)
     else:
         figures = judge(judged, paper_predictor(model, expected=False))
         expected = judge(judged, paper_predictor(model))
         figures |= {f"{k}_expected": v for k, v in expected.items() if "distance" in k}
-    used = maps_papers.draw(maps_papers.select(learned, chosen.subset), chosen.n_train, training.loop.seed)
+    used = maps_experiments.draw(
+        maps_experiments.select(learned, chosen.learned_from), chosen.n_train, training.loop.seed
+    )
     figures |= judge_baselines(judged, used)
     if chosen.n_groups is None:
         figures = {k: v for k, v in figures.items() if "contact" in k}
@@ -198,7 +203,7 @@ def paper(
     }
     figures |= {f"paper_{k}": v for k, v in chosen.paper}
     figures |= {"split": _names(test), "trained_on": _names(train), "commit": current_commit()}
-    write_json(work / f"{experiment}.json", figures | maps_papers.describe(chosen, training))
+    write_json(work / f"{experiment}.json", figures | maps_experiments.describe(chosen, training))
 
 
 def truth_table(tables: Sequence[Path]) -> list[MapTruth]:
@@ -283,7 +288,7 @@ def scramble(
     config = default_training.RefinerTraining()
     config = replace(config, loop=replace(config.loop, epochs=epochs))
     chosen = [t for t in targets if len(t.geometry().species) <= JUDGED_ATOMS]
-    drawn = maps_papers.draw(chosen, limit or len(chosen), config.loop.seed)
+    drawn = maps_experiments.draw(chosen, limit or len(chosen), config.loop.seed)
     rows = [r for r in encoded_tables(test, work) if r.n_atoms <= JUDGED_ATOMS]
     judged = build_targets(rows, encoded_tables(train, work), 4)
     known = truth_table(train)
