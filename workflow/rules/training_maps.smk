@@ -6,7 +6,7 @@ MAPS_WORK = "results/training/maps"
 MAPS_TRAIN = [f"{SETTINGS.training.data}/{name}" for name in SETTINGS.training.tables]
 MAPS_TEST = f"{SETTINGS.training.data}/{SETTINGS.training.validation}"
 # Experiments whose networks are shipped, by the model's folder; see mapcsp/training/maps_experiments.py for all of them.
-MAPS_SHIPPED = {"alphacrystal": "contact", "alphacrystal2": "groups20_10k"}
+MAPS_SHIPPED = {"alphacrystal": "contact_all", "alphacrystal2": "groups20_10k"}
 TRAIN_MAPS = f"{ENVIRONMENT} {PYTHON} -m mapcsp.training.maps_run"
 MAPS_TRAIN_OPTIONS = " ".join(f"--train {shlex.quote(table)}" for table in MAPS_TRAIN)
 

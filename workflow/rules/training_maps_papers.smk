@@ -3,7 +3,7 @@
 
 MAPS_TABLE = (
     "groups5_1k groups5_10k groups10_1k groups10_10k groups10_cubic groups10_binary groups10_ternary"
-    " groups10_1k_scrambled groups20_10k_scrambled contact_scrambled contact_1k contact_3k"
+    " groups10_1k_scrambled groups20_10k_scrambled contact contact_scrambled contact_1k contact_3k"
 ).split()
 
 

@@ -132,7 +132,7 @@ EXPERIMENTS: dict[str, PaperExperiment] = {
     "groups10_1k": PaperExperiment(10, 1000, 100, epochs=10, paper=_paper(2.8586, 1.3399, 0.9981)),
     "groups10_10k": PaperExperiment(10, 10000, 1000, epochs=4, paper=_paper(1.8932, 1.0984, 0.9989)),
     "groups20_10k": PaperExperiment(
-        20, 10000, 1000, settings="regular", paper=_paper(1.5591, 0.9239, 0.9992)
+        20, 10000, 1000, settings="regular", epochs=24, paper=_paper(1.5591, 0.9239, 0.9992)
     ),
     "groups10_cubic": PaperExperiment(10, 2638, 200, "cubic", epochs=6, paper=_paper(1.0125, 0.7394, 0.9746)),
     "groups10_binary": PaperExperiment(
