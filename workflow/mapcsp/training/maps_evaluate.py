@@ -161,8 +161,13 @@ def judge_default(
     figures = {k: v for k, v in mean_scores(by_row, bonded).items() if "aligned" not in k}
     figures |= {k: v for k, v in mean_scores(aligned, bonded).items() if "aligned" in k}
     figures["oracle_order_contact_accuracy"] = float(np.mean(np.array(best_ordered)[bonded]))
+    return figures | _coverage(errors)
+
+
+def _coverage(errors: Sequence[np.ndarray]) -> dict[str, float]:
+    """Shares of pairs whose error is below one spread and below two."""
     z = np.concatenate(errors)
-    return figures | {"spread_coverage_1": float((z < 1).mean()), "spread_coverage_2": float((z < 2).mean())}
+    return {"spread_coverage_1": float((z < 1).mean()), "spread_coverage_2": float((z < 2).mean())}
 
 
 def _standard_errors(truth: MapTruth, predicted: PredictedMap) -> np.ndarray:
@@ -178,27 +183,22 @@ def judge_label_given(
     model: MapModel, targets: Sequence[MapTarget], truths: Mapping[str, MapTruth]
 ) -> dict[str, float]:
     """Scores of the default network given the true label and cell; the geometry is the nearest training crystal's."""
-    scores, chosen = [], []
+    scores, chosen, errors = [], [], []
     for target in targets:
-        truth = truths.get(target.material_id)
-        if truth is None or len(truth.species) != len(target.geometry().species):
+        truth, geometry = truths.get(target.material_id), target.geometry()
+        if truth is None or len(truth.species) != len(geometry.species):
             continue
-        geometry = target.geometry()
         seed = target.seeds[0] if target.seeds else None
         given = (None, None) if seed is None else (seed.cell, seed.free_coords)
         arrays = run_refiner(model, [build_input(geometry, target.cell, 0.0, 0.0, *given)])
-        found = finish_map(target.z, None, geometry.species, *(a[0] for a in arrays))
         order = grouped_order(geometry.species, truth.elements)
-        scores.append(
-            score_map(
-                truth, found.distance_ang[np.ix_(order, order)], found.contact_prob[np.ix_(order, order)]
-            )
-        )
+        found = finish_map(target.z, None, truth.species, *(a[0][np.ix_(order, order)] for a in arrays))
+        scores.append(score_map(truth, found.distance_ang, found.contact_prob))
+        errors.append(_standard_errors(truth, found))
         chosen.append(truth)
-    figures = mean_scores(scores, in_contact_test(chosen))
-    return {f"{k}_label_given": v for k, v in figures.items() if "aligned" in k} | {
-        "n_label_given": float(len(scores))
-    }
+    figures = {k: v for k, v in mean_scores(scores, in_contact_test(chosen)).items() if "aligned" in k}
+    figures |= _coverage(errors) | {"n": float(len(scores))}
+    return {f"{k}_label_given": v for k, v in figures.items()}
 
 
 def fit_spread_scale(model: MapModel, held: Sequence[MapTarget]) -> float:
