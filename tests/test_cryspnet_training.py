@@ -11,11 +11,11 @@ from mapcsp.cryspnet.networks import WEIGHTS_FILE
 from mapcsp.provenance import file_sha256
 from mapcsp.resources import resource_path
 from mapcsp.store import read_json, write_json
-from mapcsp.training.cryspnet import train_cryspnet
-from mapcsp.training.cryspnet_card import write_cryspnet_card
-from mapcsp.training.cryspnet_data import data_sets_of, one_a_formula, oversampled, samples_of
-from mapcsp.training.cryspnet_evaluate import evaluate_cryspnet
-from mapcsp.training.cryspnet_loop import CryspNetTraining, Problem, TrainedPerceptron, train_perceptron
+from mapcsp.training.cryspnet.card import write_cryspnet_card
+from mapcsp.training.cryspnet.data import data_sets_of, one_a_formula, oversampled, samples_of
+from mapcsp.training.cryspnet.evaluate import evaluate_cryspnet
+from mapcsp.training.cryspnet.loop import CryspNetTraining, Problem, TrainedPerceptron, train_perceptron
+from mapcsp.training.cryspnet.train import train_cryspnet
 from mapcsp.training.encoded import EncodedKnown
 
 TINY = CryspNetTraining(

@@ -19,12 +19,12 @@ from mapcsp.deeprelax.pairs import RelaxPair, read_pairs, write_pairs
 from mapcsp.deeprelax.predict import relax_in_one_pass
 from mapcsp.errors import UserError
 from mapcsp.records import Crystal
-from mapcsp.training.deeprelax import SHIPPED, epoch_batches, train_member
-from mapcsp.training.deeprelax_card import _members
-from mapcsp.training.deeprelax_evaluate import judge, judge_answers
-from mapcsp.training.deeprelax_metrics import Answer, dummy_answer, relax_errors, scaled_answer
-from mapcsp.training.deeprelax_painn import PAINN_NETWORK, LibraryPaiNN
-from mapcsp.training.deeprelax_pairs import build_pairs, candidate_pairs, sphere_volume_ang3
+from mapcsp.training.deeprelax.card import _members
+from mapcsp.training.deeprelax.evaluate import judge, judge_answers
+from mapcsp.training.deeprelax.metrics import Answer, dummy_answer, relax_errors, scaled_answer
+from mapcsp.training.deeprelax.painn import PAINN_NETWORK, LibraryPaiNN
+from mapcsp.training.deeprelax.pairs import build_pairs, candidate_pairs, sphere_volume_ang3
+from mapcsp.training.deeprelax.train import SHIPPED, epoch_batches, train_member
 from mapcsp.training.encoded import encode_known
 from mapcsp.training.tables import KnownCrystal
 from pymatgen.core import Lattice, Structure

@@ -13,8 +13,8 @@ from mapcsp.records import SymmetryPrediction
 from mapcsp.settings import ReconstructSettings, Settings
 from mapcsp.symmetry.labels import encode_canonical
 from mapcsp.training.encoded import encode_known
-from mapcsp.training.evaluate_reconstruction import TERM_WEIGHTS, Evaluation, ablations, summarise
-from mapcsp.training.reconstruction_trials import (
+from mapcsp.training.reconstruction.evaluate import TERM_WEIGHTS, Evaluation, ablations, summarise
+from mapcsp.training.reconstruction.trials import (
     Target,
     Trial,
     judge,

@@ -30,7 +30,7 @@ def test_trees_go_left_up_to_the_threshold_and_are_averaged():
 
 def test_a_grown_forest_predicts_as_scikit_learn_does():
     ensemble = pytest.importorskip("sklearn.ensemble")
-    from mapcsp.training.mlatticeabc import joined
+    from mapcsp.training.mlatticeabc.train import joined
 
     generator = np.random.default_rng(0)
     inputs = np.round(generator.normal(size=(200, 5)), 2).astype(np.float32)

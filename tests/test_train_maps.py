@@ -12,28 +12,28 @@ from mapcsp.maps.models import load_weights
 from mapcsp.maps.refiner import MapRefiner, RefinerConfig
 from mapcsp.metrics.maps import contact_dice
 from mapcsp.store import read_csv, read_json, write_json
-from mapcsp.training import maps as default_training
 from mapcsp.training.encoded import encode_known
-from mapcsp.training.maps_baselines import TemplateMaps
-from mapcsp.training.maps_card import write_card
-from mapcsp.training.maps_decision import (
+from mapcsp.training.loop import LoopConfig, learning_rate_at
+from mapcsp.training.maps import train_default as default_training
+from mapcsp.training.maps.baselines import TemplateMaps
+from mapcsp.training.maps.card import write_card
+from mapcsp.training.maps.decision import (
     best_alike,
     chance_within,
     fit_contact_threshold,
     keep_within,
     likeliest_contacts,
 )
-from mapcsp.training.maps_evaluate import judge, judge_contacts, judge_label_given, paper_predictor
-from mapcsp.training.maps_experiments import EXPERIMENTS, PaperExperiment, PaperTraining, select
-from mapcsp.training.maps_floors import judge_baselines, judge_likely_rows
-from mapcsp.training.maps_loop import LoopConfig, learning_rate_at
-from mapcsp.training.maps_pairs import build_targets, read_targets, write_targets
-from mapcsp.training.maps_papers import element_noise, train_paper
-from mapcsp.training.maps_rows import RowOrders
-from mapcsp.training.maps_run import main
-from mapcsp.training.maps_samples import SampleConfig, deal_maps, draw_sample, prepare, size_batches
-from mapcsp.training.maps_scores import score_map
-from mapcsp.training.maps_truth import contact_subset, scrambled, true_maps
+from mapcsp.training.maps.evaluate import judge, judge_contacts, judge_label_given, paper_predictor
+from mapcsp.training.maps.experiments import EXPERIMENTS, PaperExperiment, PaperTraining, select
+from mapcsp.training.maps.floors import judge_baselines, judge_likely_rows
+from mapcsp.training.maps.pairs import build_targets, read_targets, write_targets
+from mapcsp.training.maps.rows import RowOrders
+from mapcsp.training.maps.run import main
+from mapcsp.training.maps.samples import SampleConfig, deal_maps, draw_sample, prepare, size_batches
+from mapcsp.training.maps.scores import score_map
+from mapcsp.training.maps.train_papers import element_noise, train_paper
+from mapcsp.training.maps.truth import contact_subset, scrambled, true_maps
 
 torch.set_num_threads(1)
 ROUNDING_ANG = 1e-5

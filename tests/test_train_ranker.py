@@ -8,9 +8,9 @@ from mapcsp.ranking.features import NAMES
 from mapcsp.ranking.fit import fit_coefficients
 from mapcsp.ranking.model import RankerCoefficients, load_ranker
 from mapcsp.settings import Settings
-from mapcsp.training.ranker import calibrate, example_of, fit_pools, judge, out_of_fold
-from mapcsp.training.ranker_card import write_ranker_card
-from mapcsp.training.ranker_pools import MatchedPool, pools_key
+from mapcsp.training.ranker.card import write_ranker_card
+from mapcsp.training.ranker.pools import MatchedPool, pools_key
+from mapcsp.training.ranker.train import calibrate, example_of, fit_pools, judge, out_of_fold
 
 LABEL, ENERGY, SECOND = (NAMES.index(n) for n in ("label_log_prob", "energy_above", "rescored_above"))
 TERMS = ("label_log_prob", "energy_above")

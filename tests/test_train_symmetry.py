@@ -1,6 +1,6 @@
 from pathlib import Path
 
-import mapcsp.training.symmetry as module
+import mapcsp.training.symmetry.train_labels as module
 import numpy as np
 import pytest
 import torch
@@ -9,8 +9,8 @@ from mapcsp.symmetry.geometry import label_geometry
 from mapcsp.symmetry.memory import read_memory, write_memory
 from mapcsp.training.encoded import EncodedKnown, encode_known
 from mapcsp.training.geometries import build_memory, volume_per_atom_ang3
-from mapcsp.training.symmetry import SymmetryTraining, prepare_classes, train_symmetry
-from mapcsp.training.symmetry_cells import CellTraining, train_cells
+from mapcsp.training.symmetry.train_cells import CellTraining, train_cells
+from mapcsp.training.symmetry.train_labels import SymmetryTraining, prepare_classes, train_symmetry
 from mapcsp.training.tables import KnownCrystal
 
 ALKALI, HALOGENS = ("Li", "Na", "K", "Rb", "Cs"), ("F", "Cl", "Br", "I")

@@ -6,7 +6,7 @@ CRYSPNET_TEST = f"{SETTINGS.training.data}/{SETTINGS.training.validation}"
 CRYSPNET_OPTIONS = " ".join(f"--train {shlex.quote(table)}" for table in CRYSPNET_TABLES)
 # The symmetry model's training encodes the same tables; whoever comes first writes them there.
 CRYSPNET_WORK = "results/training/symmetry"
-TRAIN_CRYSPNET = f"{ENVIRONMENT} {PYTHON} -m mapcsp.training.cryspnet_run"
+TRAIN_CRYSPNET = f"{ENVIRONMENT} {PYTHON} -m mapcsp.training.cryspnet.run"
 
 
 rule train_cryspnet:

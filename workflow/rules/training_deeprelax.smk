@@ -5,7 +5,7 @@ DEEPRELAX_MODEL = REPOSITORY / "resources" / "models" / "deeprelax"
 DEEPRELAX_WORK = "results/training/deeprelax"
 DEEPRELAX_TRAIN = [f"{SETTINGS.training.data}/{name}" for name in SETTINGS.training.tables]
 DEEPRELAX_TEST = f"{SETTINGS.training.data}/{SETTINGS.training.validation}"
-TRAIN_DEEPRELAX = f"{ENVIRONMENT} {PYTHON} -m mapcsp.training.deeprelax_run"
+TRAIN_DEEPRELAX = f"{ENVIRONMENT} {PYTHON} -m mapcsp.training.deeprelax.run"
 DEEPRELAX_OPTIONS = (
     " ".join(f"--train {shlex.quote(table)}" for table in DEEPRELAX_TRAIN) + f" --work {DEEPRELAX_WORK}"
 )

@@ -5,9 +5,9 @@ MAPS_MODELS = REPOSITORY / "resources" / "models"
 MAPS_WORK = "results/training/maps"
 MAPS_TRAIN = [f"{SETTINGS.training.data}/{name}" for name in SETTINGS.training.tables]
 MAPS_TEST = f"{SETTINGS.training.data}/{SETTINGS.training.validation}"
-# Experiments whose networks are shipped, by the model's folder; see mapcsp/training/maps_experiments.py for all of them.
+# Experiments whose networks are shipped, by the model's folder; see mapcsp/training/maps/experiments.py for all of them.
 MAPS_SHIPPED = {"alphacrystal": "contact_all", "alphacrystal2": "groups20_10k"}
-TRAIN_MAPS = f"{ENVIRONMENT} {PYTHON} -m mapcsp.training.maps_run"
+TRAIN_MAPS = f"{ENVIRONMENT} {PYTHON} -m mapcsp.training.maps.run"
 MAPS_TRAIN_OPTIONS = " ".join(f"--train {shlex.quote(table)}" for table in MAPS_TRAIN)
 
 

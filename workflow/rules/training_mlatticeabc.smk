@@ -23,5 +23,5 @@ rule train_mlatticeabc:
     message:
         "Growing MLatticeABC's forests (about 3 minutes on one core)"
     shell:
-        "{ENVIRONMENT} {PYTHON} -m mapcsp.training.mlatticeabc_run {params.tables:q} --test {input.validation:q}"
+        "{ENVIRONMENT} {PYTHON} -m mapcsp.training.mlatticeabc.run {params.tables:q} --test {input.validation:q}"
         " --work results/training/symmetry --output $(dirname {output.card:q}) > {log:q} 2>&1"

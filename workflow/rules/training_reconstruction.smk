@@ -15,7 +15,7 @@ rule evaluate_reconstruction:
         mem_mb=4000,
         runtime=180,
     params:
-        code=stage_code("training/evaluate_reconstruction"),
+        code=stage_code("training/reconstruction/evaluate"),
     message:
         "Judging the genetic search (about 20 minutes on one core)"
     shell:

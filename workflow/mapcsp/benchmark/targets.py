@@ -19,8 +19,8 @@ from mapcsp.store import read_json, write_json, write_records
 from mapcsp.symmetry.memory import read_memory
 from mapcsp.symmetry.model import MEMORY_FILE
 from mapcsp.training.encoded import EncodedKnown, encode_known, write_encoded
-from mapcsp.training.evaluate_symmetry import entry_of
 from mapcsp.training.geometries import formula_hash
+from mapcsp.training.symmetry.evaluate import entry_of
 from mapcsp.training.tables import KnownCrystal, read_structures
 
 # A polymorph may have any size.

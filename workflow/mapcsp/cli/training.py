@@ -17,7 +17,7 @@ from mapcsp.cli.root import TRAINING, cli
 @output_option(FOLDER)
 def train_symmetry(tables: tuple[Path, ...], validation: Path, work: Path, output: Path) -> None:
     """Train the symmetry model on structure tables; a killed run goes on from its checkpoint."""
-    from mapcsp.training.symmetry_run import run_train_symmetry
+    from mapcsp.training.symmetry.run import run_train_symmetry
 
     run_train_symmetry(tables, validation, work, output)
 
@@ -31,7 +31,7 @@ def train_symmetry(tables: tuple[Path, ...], validation: Path, work: Path, outpu
 def train_ranker(tables: tuple[Path, ...], work: Path, count: int, processes: int, output: Path) -> None:
     """Fit the ranking on formulas that no network was trained on (half an hour; a killed run goes on)."""
     from mapcsp.settings import Settings
-    from mapcsp.training.ranker import run_train_ranker
+    from mapcsp.training.ranker.train import run_train_ranker
 
     run_train_ranker(tables, work, output, count, Settings(), processes)
 
@@ -52,7 +52,7 @@ def evaluate_reconstruction(
     table: Path, work: Path, count: int, slow_count: int, seed: int, held_out: bool, output: Path
 ) -> None:
     """Say how good the searches are before any relaxation: from true maps and from formulas, term by term."""
-    from mapcsp.training.evaluate_reconstruction import run_evaluate_reconstruction
+    from mapcsp.training.reconstruction.evaluate import run_evaluate_reconstruction
 
     run_evaluate_reconstruction(table, work, output, count, slow_count, seed, held_out)
 

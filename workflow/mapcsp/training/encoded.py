@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from mapcsp.provenance import file_sha256
 from mapcsp.store import read_records, write_records
 from mapcsp.symmetry.labels import AnonymousLabel, anonymise, encode_canonical
-from mapcsp.training.tables import KnownCrystal
+from mapcsp.training.tables import KnownCrystal, read_structures
+
+MAX_ATOMS = 24
+"""Atoms in the cell of the largest crystals that are learned from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,3 +85,21 @@ def write_encoded(path: Path, encoded: list[EncodedKnown], **provenance) -> None
 def read_encoded(path: Path) -> list[EncodedKnown]:
     """Read encoded crystals."""
     return read_records(path, EncodedKnown)
+
+
+def encoded_tables(tables: Sequence[Path], work: Path) -> list[EncodedKnown]:
+    """Encode structure tables, each once: the work folder keeps what came of a table of these bytes.
+
+    Crystals of more than MAX_ATOMS and those that cannot be encoded are left out; the latter are printed with the reason.
+    """
+    found: list[EncodedKnown] = []
+    for table in tables:
+        path = work / f"{table.stem}-{file_sha256(table)[:12]}.jsonl"
+        if not path.exists():
+            known = read_structures([table], MAX_ATOMS)
+            encoded, failed = encode_known(tqdm(known, desc=f"encoding {table.stem}", mininterval=10))
+            for identifier, reason in failed:
+                print(f"{table.name}: {identifier} left out: {reason}", flush=True)
+            write_encoded(path, encoded)
+        found += read_encoded(path)
+    return found

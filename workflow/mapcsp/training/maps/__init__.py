@@ -1,0 +1,1 @@
+"""Trains and judges the map networks, the default one and those of AlphaCrystal and AlphaCrystal-II."""

@@ -1,0 +1,1 @@
+"""Fits and judges the ranking."""

@@ -1,0 +1,164 @@
+"""Pools that the ranking is fitted on: training formulas predicted out of fold, relaxed, rescored and matched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mapcsp.elements import SUPPORTED_ELEMENTS
+from mapcsp.metrics.match import LOOSE, match_rms
+from mapcsp.provenance import file_sha256, value_hash
+from mapcsp.ranking.rank import rank_example
+from mapcsp.records import Crystal, RelaxedPool
+from mapcsp.relax.rescore import load_energy_model, rescore_pool
+from mapcsp.resources import resource_path
+from mapcsp.settings import Settings
+from mapcsp.store import read_records, write_records
+from mapcsp.training.encoded import EncodedKnown, encoded_tables
+from mapcsp.training.geometries import formula_hash
+from mapcsp.training.split import is_held_out
+from mapcsp.training.symmetry.evaluate import entry_of
+from mapcsp.training.symmetry.train_labels import is_known_material
+from mapcsp.training.tables import KnownCrystal, read_structures
+
+CHUNK = 4
+
+
+@dataclass(frozen=True, eq=False)
+class RankTarget:
+    """A known crystal and what its formula is predicted from."""
+
+    known: KnownCrystal
+    encoded: EncodedKnown
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedPool:
+    """One pool whose answer is known, as the fit and its baselines need it; (n,) over its relaxed candidates.
+
+    features, log_weight, groups, right: as in `ranking.model.RankExample`. energy_ev_per_atom: by the potential that
+    relaxes; rescored_ev_per_atom: by the second, None where it knows not all elements. first_label_right: whether the
+    candidate of the likeliest label, before relaxation, is the known crystal.
+    """
+
+    formula_id: str
+    formula: str
+    features: np.ndarray
+    log_weight: np.ndarray
+    groups: tuple[int, ...]
+    right: tuple[bool, ...]
+    energy_ev_per_atom: np.ndarray
+    rescored_ev_per_atom: np.ndarray | None
+    first_label_right: bool
+    on_hull: bool | None
+
+
+def choose_targets(
+    tables: Sequence[Path], work_dir: Path, max_atoms: int, count: int, seed: int
+) -> list[RankTarget]:
+    """Draw known materials whose formulas no network was trained on, one crystal a formula."""
+    known = [r for t in tables for r in read_structures([t], max_atoms) if is_held_out(r.formula)]
+    encoded = {r.material_id: r for r in encoded_tables(tables, work_dir)}
+    targets = [
+        RankTarget(row, encoded[row.material_id])
+        for row in known
+        if row.material_id in encoded and set(row.crystal.species) <= SUPPORTED_ELEMENTS
+    ]
+    targets = [t for t in targets if is_known_material(t.encoded) and len(t.encoded.elements) > 1]
+    order = np.random.default_rng(seed).permutation(len(targets))
+    chosen: dict[str, RankTarget] = {}
+    for index in order:
+        chosen.setdefault(targets[index].known.formula, targets[index])
+    return list(chosen.values())[:count]
+
+
+def matched_pools(
+    targets: Sequence[RankTarget], settings: Settings, folder: Path, processes: int
+) -> list[MatchedPool]:
+    """Predict, relax, rescore and match the pools of all targets, several processes side by side.
+
+    Chunks of formulas are kept in `folder`, by what decides them, so that a run that was stopped goes on.
+    """
+    folder = folder / pools_key(settings)
+    chunks = [(first, targets[first : first + CHUNK]) for first in range(0, len(targets), CHUNK)]
+    missing = [(folder / f"{first:05d}.jsonl", chunk) for first, chunk in chunks]
+    missing = [(path, chunk) for path, chunk in missing if not path.exists()]
+    stripes = [missing[i::processes] for i in range(processes) if missing[i::processes]]
+    if stripes:
+        # Fresh processes: threads of libraries do not survive a fork.
+        with ProcessPoolExecutor(len(stripes), mp_context=get_context("spawn")) as executor:
+            list(executor.map(_write_stripe, stripes, [settings] * len(stripes)))
+    return [pool for first, _ in chunks for pool in read_records(folder / f"{first:05d}.jsonl", MatchedPool)]
+
+
+def pools_key(settings: Settings) -> str:
+    """What decides the pools besides the code: the settings of their stages, and the models."""
+    files = [
+        *resource_path(f"models/{settings.symmetry.model}").glob("*.safetensors"),
+        *resource_path(f"models/{settings.maps.model}").glob("*.safetensors"),
+    ]
+    sections = ("symmetry", "maps", "reconstruct", "pool", "relax", "rescore", "ranking")
+    return value_hash(
+        [settings.seed]
+        + [getattr(settings, name).model_dump(mode="json") for name in sections]
+        + [file_sha256(path) for path in sorted(files)]
+    )
+
+
+def _write_stripe(stripe: Sequence[tuple[Path, Sequence[RankTarget]]], settings: Settings) -> None:
+    import torch
+
+    from mapcsp.benchmark.pipeline import load_models, predict_pool, relax_together
+    from mapcsp.relax.backends import load_potential
+
+    torch.set_num_threads(1)
+    models = load_models(settings)
+    potential = load_potential(settings.relax.potential, settings.relax.device, None)
+    second = load_energy_model(settings.rescore.second_potential() or "sevennet-l3i5")
+    for path, targets in tqdm(stripe, desc=f"pools of {CHUNK} formulas", mininterval=10):
+        pools = [
+            predict_pool(
+                entry_of(t.encoded, (t.encoded.z,)), models, settings, formula_hash(t.encoded.formula)
+            )
+            for t in targets
+        ]
+        relaxed = relax_together(pools, settings, potential)
+        rescored = [rescore_pool(pool, settings.rescore.candidates, second) for pool in relaxed]
+        # The crystals themselves, to look into a pool or to fit on other features.
+        write_records(path.parent / "pools" / path.name, RelaxedPool, rescored)
+        matched = [match_pool(p, t, settings.ranking.symprec_ang) for p, t in zip(rescored, targets)]
+        write_records(path, MatchedPool, [pool for pool in matched if pool is not None])
+
+
+def match_pool(pool: RelaxedPool, target: RankTarget, symprec_ang: float) -> MatchedPool | None:
+    """Compare a rescored pool with the known crystal; None if nothing of it can be ranked."""
+    is_right = partial(_is_right, target.known.crystal)
+    found = rank_example(pool, is_right, symprec_ang)
+    if found is None:
+        return None
+    analysed, example = found
+    first = min(pool.candidates, key=lambda r: (-r.candidate.label_log_prob, -r.candidate.fitness.total))
+    energy = target.known.energy_above_hull_ev_per_atom
+    return MatchedPool(
+        pool.formula_id,
+        pool.formula,
+        example.features,
+        example.log_weight,
+        tuple(int(g) for g in example.groups),
+        tuple(bool(r) for r in example.right),
+        analysed.energies_ev_per_atom,
+        analysed.rescored_ev_per_atom,
+        is_right(first.candidate.crystal),
+        None if energy is None else energy < 1e-3,
+    )
+
+
+def _is_right(truth: Crystal, predicted: Crystal) -> bool:
+    return match_rms(predicted, truth, LOOSE) is not None

@@ -1,0 +1,1 @@
+"""Measures the search: what it rebuilds, from true and from predicted maps."""

@@ -1,0 +1,1 @@
+"""Trains and judges the symmetry model: labels and cells."""
