@@ -23,6 +23,7 @@ from mapcsp.training.maps.decision import (
     fit_contact_threshold,
     keep_within,
     likeliest_contacts,
+    treats_alike,
 )
 from mapcsp.training.maps.evaluate import judge, judge_contacts, judge_label_given, paper_predictor
 from mapcsp.training.maps.experiments import EXPERIMENTS, PaperExperiment, PaperTraining, select
@@ -243,6 +244,7 @@ def test_no_map_of_blocks_comes_nearer_than_the_best_one_that_treats_an_elements
         ]
         best = max(contact_dice(u, contact) for u in unions)
         assert contact_dice(best_alike(contact, groups), contact) == pytest.approx(best)
+        assert treats_alike(unions[17], groups) and not treats_alike(contact, groups)
     assert not best_alike(np.zeros((6, 6), bool), groups).any()
 
 

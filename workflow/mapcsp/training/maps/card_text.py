@@ -90,8 +90,8 @@ BARS = {
         " which atom of an element comes first: such atoms have the same features and differ by their rows alone. A"
         " map that treats them alike overlaps with the true ones by {baseline_true_map_alike_contact_accuracy} at"
         " most, and is perfect for {baseline_true_map_alike_contact_perfect} of the crystals, even where every"
-        " structure is known. The true map with such atoms shuffled scores"
-        " {baseline_true_map_shuffled_contact_accuracy}, the nearest training crystal"
+        " structure is known; {contact_alike} of the network's maps are of that kind. The true map with such atoms"
+        " shuffled scores {baseline_true_map_shuffled_contact_accuracy}, the nearest training crystal"
         " {baseline_nearest_contact_accuracy}.",
         "Learning curve: {contact_1k_contact_accuracy} from {contact_1k_crystals_trained} training crystals,"
         " {contact_3k_contact_accuracy} from {contact_3k_crystals_trained}, {contact_contact_accuracy} from"

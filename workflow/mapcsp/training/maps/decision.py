@@ -83,3 +83,8 @@ def best_alike(contact: np.ndarray, groups: np.ndarray) -> np.ndarray:
     tried = [(density >= level) & (density > 0) for level in np.unique(density[other])]
     tried.append(np.zeros_like(other))
     return max(tried, key=lambda found: contact_dice(found, contact))
+
+
+def treats_alike(contact: np.ndarray, groups: np.ndarray) -> bool:
+    """Whether a contact map (n, n), bool, says the same of all pairs of any two elements. groups: see best_alike."""
+    return bool(np.array_equal(best_alike(contact, groups), contact))

@@ -24,6 +24,7 @@ from mapcsp.training.maps.decision import (
     fit_contact_threshold,
     keep_within,
     likeliest_contacts,
+    treats_alike,
 )
 from mapcsp.training.maps.pairs import MapTarget
 from mapcsp.training.maps.rows import RowOrders
@@ -73,13 +74,17 @@ def paper_predictor(model: MapModel, expected: bool = True, threshold: float | N
 def judge_contacts(truths: Sequence[MapTruth], held: Sequence[MapTruth], model: MapModel) -> dict[str, float]:
     """Scores of AlphaCrystal's network, contacts cut where Dice overlap is highest on held-out crystals.
 
-    The paper names no cut; keys with `_cut_at_half` are those of probabilities cut at one half.
+    The paper names no cut; keys with `_cut_at_half` are those of probabilities cut at one half. `contact_alike`: share of
+    maps that treat the atoms of each element alike, as the elements' features do.
     """
     threshold = fit_contact_threshold(held, paper_predictor(model))
-    figures = judge(truths, paper_predictor(model, threshold=threshold))
+    predictor = paper_predictor(model, threshold=threshold)
+    figures = judge(truths, predictor)
     halved = judge(truths, paper_predictor(model, threshold=0.5))
+    alike = [treats_alike(predictor(t)[1], t.groups) for t in truths]
     return figures | {
         "contact_threshold": threshold,
+        "contact_alike": float(np.mean(alike)),
         **{f"{k}_cut_at_half": v for k, v in halved.items() if "contact" in k},
     }
 
