@@ -19,15 +19,14 @@ from mapcsp.training.maps.experiments import PaperExperiment, PaperTraining, dra
 from mapcsp.training.maps.samples import size_batches
 from mapcsp.training.maps.truth import MapTruth, scrambled
 
+LENGTH_EDGES = np.concatenate([np.linspace(0.7, 1.3, 13), np.linspace(1.4, 2.4, 10)])
+"""Edges of the groups of distances that a contact network may learn beside contacts, in sums of covalent radii."""
+
 
 def fit_groups(truths: Sequence[MapTruth], n: int) -> DistanceGroups:
     """Groups over the range of distances of the training crystals (AlphaCrystal-II, eq. 5)."""
     distances = np.concatenate([t.distance_ang[np.triu_indices(len(t.species), 1)] for t in truths])
     return DistanceGroups(n, float(distances.min()), float(distances.max()))
-
-
-LENGTH_EDGES = np.concatenate([np.linspace(0.7, 1.3, 13), np.linspace(1.4, 2.4, 10)])
-"""Edges of the groups of distances that a contact network may learn beside contacts, in sums of covalent radii."""
 
 
 @dataclass(frozen=True, eq=False)
