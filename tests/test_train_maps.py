@@ -20,7 +20,7 @@ from mapcsp.training.maps.card import write_card
 from mapcsp.training.maps.decision import (
     best_alike,
     chance_within,
-    expected_contacts,
+    fit_contact_threshold,
     keep_within,
     likeliest_contacts,
     treats_alike,
@@ -207,34 +207,12 @@ def test_scrambled_targets_get_another_crystals_map_with_their_own_elements(targ
     assert len(perovskites) > 5
 
 
-def test_contacts_are_chosen_for_the_highest_expected_overlap():
-    first, second = np.triu_indices(4, 1)
-
-    def prob(*values: float) -> np.ndarray:
-        found = np.zeros((4, 4))
-        found[first, second] = found[second, first] = values
-        return found
-
-    def expected(taken: tuple[bool, ...], values: tuple[float, ...]) -> float:
-        """Expected Dice overlap over all maps, by their probabilities."""
-        total = 0.0
-        for true in product((False, True), repeat=6):
-            chance = np.prod([v if t else 1 - v for t, v in zip(true, values)])
-            size = sum(true) + sum(taken)
-            total += chance * (2 * sum(a and b for a, b in zip(true, taken)) / size if size else 1.0)
-        return total
-
-    rng = np.random.default_rng(2)
-    for _ in range(10):
-        values = tuple(float(v) for v in rng.random(6) ** 2)
-        best = max(expected(taken, values) for taken in product((False, True), repeat=6))
-        chosen = expected_contacts(prob(*values))
-        assert (chosen == chosen.T).all() and not chosen.diagonal().any()
-        # A ratio of expectations, not the expectation of a ratio: nearly the best.
-        assert expected(tuple(chosen[first, second]), values) > best - 0.02
-    # Three uncertain pairs together are worth more than the sure one alone.
-    assert expected_contacts(prob(0.9, 0.49, 0.49, 0.49, 0, 0)).sum() == 2 * 4
-    assert not expected_contacts(prob(0.01, 0, 0, 0, 0, 0)).any()
+def test_contacts_are_cut_where_they_overlap_most_with_held_out_crystals(truths):
+    timid = lambda t: (t.distance_ang, np.where(t.contact, 0.33, 0.22))  # noqa: E731
+    assert fit_contact_threshold(truths, timid) == 0.3
+    sure = lambda t: (t.distance_ang, t.contact.astype(float))  # noqa: E731
+    assert fit_contact_threshold(truths, sure) == 0.5
+    assert fit_contact_threshold([], sure) == 0.5
 
 
 def test_the_contact_map_with_the_best_expected_score_is_one_of_the_maps():
@@ -280,15 +258,14 @@ def test_only_pairs_that_are_surely_far_are_left_beyond_eight_angstrom():
     assert 7.9 < kept[0, 1] < 8 and kept[0, 2] == 12 and kept[1, 2] == 5
 
 
-def test_contacts_are_judged_as_chosen_and_cut_at_one_half(truths, tmp_path):
+def test_contacts_are_judged_at_the_fitted_cut_and_at_one_half(truths, tmp_path):
     training = PaperTraining(8, 8, LoopConfig(epochs=2, learning_rate=3e-3), 8)
     model = train_paper(PaperExperiment(None, 48, 16), training, truths, truths[:8], "toy", tmp_path)
     assert model is not None
-    figures = judge_contacts(truths[:16], model)
-    predict = paper_predictor(model)
-    chosen = [contact_dice(expected_contacts(predict(t)[1]), t.contact) for t in contact_subset(truths[:16])]
-    assert figures["contact_accuracy"] == pytest.approx(np.mean(chosen))
-    halved = judge(truths[:16], predict)
+    figures = judge_contacts(truths[:16], truths[16:], model)
+    exact = judge(truths[:16], paper_predictor(model, threshold=figures["contact_threshold"]))
+    assert figures["contact_accuracy"] == exact["contact_accuracy"]
+    halved = judge(truths[:16], paper_predictor(model, threshold=0.5))
     assert figures["contact_accuracy_cut_at_half"] == halved["contact_accuracy"]
 
 
@@ -296,15 +273,17 @@ def test_the_card_of_contacts_says_what_the_cut_and_the_scrambling_come_to(truth
     training = PaperTraining(8, 8, LoopConfig(epochs=1, learning_rate=3e-3), 8)
     model = train_paper(PaperExperiment(None, 48, 16), training, truths, truths[:8], "toy", tmp_path / "work")
     assert model is not None
-    figures = judge_contacts(truths[:16], model) | judge_baselines(truths[:16], truths)
+    figures = judge_contacts(truths[:16], truths[16:], model) | judge_baselines(truths[:16], truths)
     described = {"parameters": 1, "crystals": 16, "split": ["toy"], "trained_on": ["toy"], "commit": None}
     folder = tmp_path / "alphacrystal"
     write_json(folder / "metrics.json", figures | described)
-    scrambled_figures = {**figures, "contact_accuracy": 0.4321, "training": {"loop": {"epochs": 7}}}
+    scrambled_figures = {**figures, "contact_threshold": 0.25, "training": {"loop": {"epochs": 7}}}
     write_card(folder, {"contact_scrambled": scrambled_figures})
     card = (folder / "card.md").read_text()
-    assert f"It is {figures['contact_accuracy']:.4g} with the contacts" in card
-    assert "it scores 0.4321, and" in card and "| contact_scrambled |  | 7 |" in card
+    assert (
+        f"It is {figures['contact_accuracy']:.4g} with contacts cut at {figures['contact_threshold']}" in card
+    )
+    assert "at its own cut of 0.25" in card and "| contact_scrambled |  | 7 |" in card
 
 
 def test_true_maps_in_the_rows_of_their_likes_are_exact_when_aligned():

@@ -84,36 +84,35 @@ LINES = (
 
 BARS = {
     "alphacrystal": (
-        "A mean Dice overlap of 0.88 was aimed at. It is {contact_accuracy} with the contacts of each crystal"
-        " chosen for the highest expected overlap, and {contact_accuracy_cut_at_half} with probabilities cut"
-        " at one half (the paper names no cut). The network knows neither the symmetry nor which atom of an"
-        " element comes first: such atoms have the same features and differ by their rows alone. A map that"
-        " treats them alike overlaps with the true ones by {baseline_true_map_alike_contact_accuracy} at most,"
-        " and is perfect for {baseline_true_map_alike_contact_perfect} of the crystals, even where every"
-        " structure is known; {contact_alike} of the network's maps are of that kind. The true map with such"
-        " atoms shuffled scores {baseline_true_map_shuffled_contact_accuracy}, the nearest training crystal"
+        "A mean Dice overlap of 0.88 was aimed at. It is {contact_accuracy} with contacts cut at"
+        " {contact_threshold}, the cut with the highest overlap on formulas held out of training (the paper names"
+        " none), and {contact_accuracy_cut_at_half} cut at one half. The network knows neither the symmetry nor"
+        " which atom of an element comes first: such atoms have the same features and differ by their rows alone. A"
+        " map that treats them alike overlaps with the true ones by {baseline_true_map_alike_contact_accuracy} at"
+        " most, and is perfect for {baseline_true_map_alike_contact_perfect} of the crystals, even where every"
+        " structure is known; {contact_alike} of the network's maps are of that kind. The true map with such atoms"
+        " shuffled scores {baseline_true_map_shuffled_contact_accuracy}, the nearest training crystal"
         " {baseline_nearest_contact_accuracy}.",
         "Learning curve: {contact_1k_contact_accuracy} from {contact_1k_crystals_trained} training crystals,"
         " {contact_3k_contact_accuracy} from {contact_3k_crystals_trained}, {contact_contact_accuracy} from"
-        " {contact_crystals_trained}, the paper's number. All {crystals_trained} crystals, polymorphs and"
-        " alloys too, with distances learned beside contacts (`contact_all`), give {contact_accuracy}: the"
-        " network shipped here.",
+        " {contact_crystals_trained}, the paper's number. All {crystals_trained} crystals, polymorphs and alloys"
+        " too, with distances learned beside contacts (`contact_all`), give {contact_accuracy}: the network shipped"
+        " here.",
         "Trained on maps dealt out anew among crystals of equal atom counts (`contact_scrambled`), it scores"
-        " {contact_scrambled_contact_accuracy}, and {contact_scrambled_contact_accuracy_cut_at_half} cut at"
-        " one half: much of the overlap comes from the atom counts and from which elements can bond.",
+        " {contact_scrambled_contact_accuracy} at its own cut of {contact_scrambled_contact_threshold}, and"
+        " {contact_scrambled_contact_accuracy_cut_at_half} cut at one half: much of the overlap comes from the atom"
+        " counts and from which elements can bond.",
     ),
     "maps": (
-        "A mean Dice overlap of 0.92 and 60 % perfect maps were aimed at. Row by row, of the likeliest"
-        " labels' maps in their likeliest orders of rows the one with the highest expected sum of both is"
-        " chosen: {contact_accuracy} and {contact_perfect}. The true map itself, in the order in which the"
-        " nearest training crystal of its label lists its atoms, scores"
-        " {baseline_true_map_likely_rows_contact_accuracy} and"
-        " {baseline_true_map_likely_rows_contact_perfect}: what is missing to 1 there is an order, not a"
-        " structure. The map of the likeliest label scores {oracle_order_contact_accuracy} if the true map may"
-        " choose among its likely orders. Aligned, the network has {contact_accuracy_aligned} and"
-        " {contact_perfect_aligned}.",
-        "An overlap of distances of at least 0.999 was aimed at. It is {distance_overlap}: a pair is put"
-        " beyond 8 Å only where its chance to lie within is below 5 %. The true map in that order has"
+        "A mean Dice overlap of 0.92 and 60 % perfect maps were aimed at. Row by row, of the likeliest labels'"
+        " maps in their likeliest orders of rows the one with the highest expected sum of both is chosen:"
+        " {contact_accuracy} and {contact_perfect}. The true map itself, in the order in which the nearest training"
+        " crystal of its label lists its atoms, scores {baseline_true_map_likely_rows_contact_accuracy} and"
+        " {baseline_true_map_likely_rows_contact_perfect}: what is missing to 1 there is an order, not a structure."
+        " The map of the likeliest label scores {oracle_order_contact_accuracy} if the true map may choose among"
+        " its likely orders. Aligned, the network has {contact_accuracy_aligned} and {contact_perfect_aligned}.",
+        "An overlap of distances of at least 0.999 was aimed at. It is {distance_overlap}: a pair is put beyond 8"
+        " Å only where its chance to lie within is below 5 %. The true map in that order has"
         " {baseline_true_map_likely_rows_distance_overlap}, and the mean map, which is never that far, 1.",
     ),
 }

@@ -21,7 +21,7 @@ from mapcsp.metrics.maps import contact_dice
 from mapcsp.records import PredictedMap, SymmetryPrediction
 from mapcsp.training.maps.decision import (
     chance_within,
-    expected_contacts,
+    fit_contact_threshold,
     keep_within,
     likeliest_contacts,
     treats_alike,
@@ -56,31 +56,34 @@ def judge(truths: Sequence[MapTruth], predictor: Predictor) -> dict[str, float]:
     return mean_scores([score_map(t, *predictor(t)) for t in truths], in_contact_test(truths))
 
 
-def paper_predictor(model: MapModel, expected: bool = True) -> Predictor:
-    """Predictor of a network of the papers; of contacts it returns the probabilities.
+def paper_predictor(model: MapModel, expected: bool = True, threshold: float | None = None) -> Predictor:
+    """Predictor of a network of the papers.
 
     expected: distances are the mean over groups; else the middle of the likeliest group, as the papers decode them.
+    threshold: contacts are the pairs at least as likely as this; without one, their probabilities are returned.
     """
 
     def predict(truth: MapTruth) -> tuple[np.ndarray, np.ndarray]:
         found = predict_content_map(model, 1, truth.species, decode="mean" if expected else "likeliest")
-        return found.distance_ang, found.contact_prob
+        contact = found.contact_prob
+        return found.distance_ang, contact if threshold is None else contact >= threshold
 
     return predict
 
 
-def judge_contacts(truths: Sequence[MapTruth], model: MapModel) -> dict[str, float]:
-    """Scores of AlphaCrystal's network, contacts decided for the highest expected Dice overlap of each crystal.
+def judge_contacts(truths: Sequence[MapTruth], held: Sequence[MapTruth], model: MapModel) -> dict[str, float]:
+    """Scores of AlphaCrystal's network, contacts cut where Dice overlap is highest on held-out crystals.
 
     The paper names no cut; keys with `_cut_at_half` are those of probabilities cut at one half. `contact_alike`: share of
     maps that treat the atoms of each element alike, as the elements' features do.
     """
-    found = {id(t): paper_predictor(model)(t) for t in truths}
-    decided = {key: (distance, expected_contacts(prob)) for key, (distance, prob) in found.items()}
-    figures = judge(truths, lambda t: decided[id(t)])
-    halved = judge(truths, lambda t: found[id(t)])
-    alike = [treats_alike(decided[id(t)][1], t.groups) for t in truths]
+    threshold = fit_contact_threshold(held, paper_predictor(model))
+    predictor = paper_predictor(model, threshold=threshold)
+    figures = judge(truths, predictor)
+    halved = judge(truths, paper_predictor(model, threshold=0.5))
+    alike = [treats_alike(predictor(t)[1], t.groups) for t in truths]
     return figures | {
+        "contact_threshold": threshold,
         "contact_alike": float(np.mean(alike)),
         **{f"{k}_cut_at_half": v for k, v in halved.items() if "contact" in k},
     }

@@ -167,7 +167,7 @@ def paper(
         model = load_weights(output / WEIGHTS, experiment)
     figures: dict
     if chosen.n_groups is None:
-        figures = judge_contacts(judged, model)
+        figures = judge_contacts(judged, select(held, chosen.subset), model)
     else:
         figures = judge(judged, paper_predictor(model, expected=False))
         expected = judge(judged, paper_predictor(model))
