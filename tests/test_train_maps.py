@@ -263,9 +263,14 @@ def test_contacts_are_judged_at_the_fitted_cut_and_at_one_half(truths, tmp_path)
     model = train_paper(PaperExperiment(None, 48, 16), training, truths, truths[:8], "toy", tmp_path)
     assert model is not None
     figures = judge_contacts(truths[:16], truths[16:], model)
-    exact = judge(truths[:16], paper_predictor(model, threshold=figures["contact_threshold"]))
+    predict = paper_predictor(model)
+
+    def cut(at: float):
+        return lambda t: (predict(t)[0], predict(t)[1] >= at)
+
+    exact = judge(truths[:16], cut(figures["contact_threshold"]))
     assert figures["contact_accuracy"] == exact["contact_accuracy"]
-    halved = judge(truths[:16], paper_predictor(model, threshold=0.5))
+    halved = judge(truths[:16], cut(0.5))
     assert figures["contact_accuracy_cut_at_half"] == halved["contact_accuracy"]
 
 

@@ -1,4 +1,4 @@
-"""One training loop for all map networks: resumable after a kill, the same result whether or not it was interrupted."""
+"""One training loop for the map networks and DeepRelax: resumable after a kill, with the same result as without one."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ def best_alike(contact: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The contact map nearest to a true one, by Dice overlap, of those that treat the atoms of each element alike.
 
     contact: (n, n), bool. groups: (n,), index of each atom's element. Such a map is made of blocks, one for each pair of
-    elements. For a given number of predicted contacts the densest blocks hold the most true ones, so that it is enough
-    to try the blocks above each density.
+    elements; in the best one are just those whose share of contacts exceeds half its overlap, so that it is enough to try
+    the blocks from each share on. Returns (n, n), bool.
     """
     other = ~np.eye(len(groups), dtype=bool)
     density = np.zeros(contact.shape)

@@ -56,17 +56,15 @@ def judge(truths: Sequence[MapTruth], predictor: Predictor) -> dict[str, float]:
     return mean_scores([score_map(t, *predictor(t)) for t in truths], in_contact_test(truths))
 
 
-def paper_predictor(model: MapModel, expected: bool = True, threshold: float | None = None) -> Predictor:
-    """Predictor of a network of the papers.
+def paper_predictor(model: MapModel, expected: bool = True) -> Predictor:
+    """Predictor of a network of the papers; of contacts it returns the probabilities.
 
     expected: distances are the mean over groups; else the middle of the likeliest group, as the papers decode them.
-    threshold: contacts are the pairs at least as likely as this; without one, their probabilities are returned.
     """
 
     def predict(truth: MapTruth) -> tuple[np.ndarray, np.ndarray]:
         found = predict_content_map(model, 1, truth.species, decode="mean" if expected else "likeliest")
-        contact = found.contact_prob
-        return found.distance_ang, contact if threshold is None else contact >= threshold
+        return found.distance_ang, found.contact_prob
 
     return predict
 
@@ -77,12 +75,13 @@ def judge_contacts(truths: Sequence[MapTruth], held: Sequence[MapTruth], model: 
     The paper names no cut; keys with `_cut_at_half` are those of probabilities cut at one half. `contact_alike`: share of
     maps that treat the atoms of each element alike, as the elements' features do.
     """
-    threshold = fit_contact_threshold(held, paper_predictor(model))
-    predictor = paper_predictor(model, threshold=threshold)
-    figures = judge(truths, predictor)
-    halved = judge(truths, paper_predictor(model, threshold=0.5))
-    alike = [treats_alike(predictor(t)[1], t.groups) for t in truths]
-    return figures | {
+    predict = paper_predictor(model)
+    threshold = fit_contact_threshold(held, predict)
+    found = {id(t): predict(t) for t in truths}
+    decided = {key: (distance, prob >= threshold) for key, (distance, prob) in found.items()}
+    halved = judge(truths, lambda t: found[id(t)])
+    alike = [treats_alike(decided[id(t)][1], t.groups) for t in truths]
+    return judge(truths, lambda t: decided[id(t)]) | {
         "contact_threshold": threshold,
         "contact_alike": float(np.mean(alike)),
         **{f"{k}_cut_at_half": v for k, v in halved.items() if "contact" in k},
@@ -122,9 +121,10 @@ def composition_maps(
         chance = chance_within(predicted.distance_ang, predicted.spread_ang)
         distance += weight * np.mean([predicted.distance_ang[o] for o in orders], axis=0)
         within += weight * np.mean([chance[o] for o in orders], axis=0)
-        top_contacts = top_contacts or [predicted.contact_prob[o] >= CONTACT_CUT for o in orders]
-        chosen = orders[:N_CONTACT_ORDERS]
-        contacts += [predicted.contact_prob[o] >= CONTACT_CUT for o in chosen]
+        ordered = [predicted.contact_prob[o] >= CONTACT_CUT for o in orders]
+        top_contacts = top_contacts or ordered
+        chosen = ordered[:N_CONTACT_ORDERS]
+        contacts += chosen
         likely += [prob / len(chosen)] * len(chosen)
     grouped = grouped_order(maps[0].species, elements)
     species = tuple(maps[0].species[i] for i in grouped)
