@@ -6,7 +6,7 @@ import ast
 import hashlib
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -101,12 +101,26 @@ def derive_seed(*parts: Any) -> int:
 
 
 def versions(
-    packages: Sequence[str] = ("numpy", "torch", "pymatgen", "deap", "moyopy", "snakemake"),
+    packages: Sequence[str] = ("numpy", "torch", "pymatgen", "deap", "moyopy", "sevenn", "snakemake"),
+    headers: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
-    """Installed versions of mapcsp and of the packages that decide its numbers."""
-    from importlib.metadata import version
+    """Versions of mapcsp and of the packages that decide its numbers, in this job and in those before it.
 
-    return {"mapcsp": mapcsp.__version__, **{p: version(p) for p in packages}}
+    headers: of the files that this job read, with the `versions` of the jobs that wrote them. Jobs may run in environments
+    of their own: a package that is not installed in this one decided nothing here, and of two versions both are named.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"mapcsp": {mapcsp.__version__}}
+    for package in packages:
+        try:
+            found[package] = {version(package)}
+        except PackageNotFoundError:
+            continue
+    for header in headers:
+        for package, several in header.get("versions", {}).items():
+            found.setdefault(package, set()).update(several.split(" and "))
+    return {package: " and ".join(sorted(several)) for package, several in found.items()}
 
 
 def current_commit() -> str | None:

@@ -132,14 +132,19 @@ class RelaxSettings(Section):
 class RescoreSettings(Section):
     """Energies of the best relaxed candidates by a second potential, for the ranking."""
 
-    potential: Literal["auto", "none", "sevennet-l3i5"] = Field("auto", description="`sevennet-l3i5`: SevenNet (GPL-3; the extra `sevennet`), which tells polymorphs apart better than M3GNet; `auto`: the same where it is installed, else none.")
+    potential: Literal["auto", "none", "sevennet-l3i5"] = Field("auto", description="`sevennet-l3i5`: SevenNet (GPL-3; the extra `sevennet`), which tells polymorphs apart better than M3GNet; `auto`: the same where it is installed and in conda environments, else none.")
     candidates: int = Field(10, ge=1, le=1000, description="Distinct candidates a formula, likeliest first, that get a second energy: about 0.2 s each.")
 
     def second_potential(self) -> str | None:
         """The second potential of this run, None without one: `auto` looks whether its package is installed here."""
-        if self.potential == "none" or (self.potential == "auto" and find_spec("sevenn") is None):
-            return None
-        return "sevennet-l3i5"
+        decided = self.decided(find_spec("sevenn") is not None).potential
+        return None if decided == "none" else decided
+
+    def decided(self, installed: bool) -> RescoreSettings:
+        """These settings without `auto`. installed: whether the package `sevenn` is there where the jobs run."""
+        if self.potential != "auto":
+            return self
+        return self.model_copy(update={"potential": "sevennet-l3i5" if installed else "none"})
 
 
 class RankingSettings(Section):

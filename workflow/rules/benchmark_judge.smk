@@ -11,7 +11,7 @@ rule benchmark_rescore:
     log:
         "results/logs/benchmark/rescore/{source}/{crystals}.log",
     conda:
-        "../../envs/rescore.yaml"
+        "../../envs/sevennet.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
@@ -73,7 +73,7 @@ rule benchmark_summary:
     log:
         "results/logs/benchmark/summary.log",
     conda:
-        "../../envs/crystals.yaml"
+        "../../envs/networks.yaml"
     resources:
         mem_mb=4000,
         runtime=30,

@@ -35,7 +35,7 @@ rule benchmark_predict:
     log:
         "results/logs/benchmark/predict/{source}/{crystals}.log",
     conda:
-        "../../envs/networks.yaml"
+        POTENTIAL_ENVIRONMENT
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,

@@ -3,6 +3,7 @@ import json
 import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -66,10 +67,20 @@ def tables(*names):
 
 
 SETTINGS = stop_on_user_error(parse_settings, dict(config))
+# Decided once, for all jobs: their conda environment for second energies holds SevenNet, whatever is installed here.
+SETTINGS = SETTINGS.model_copy(
+    update={"rescore": SETTINGS.rescore.decided(CONDA or find_spec("sevenn") is not None)}
+)
 SECTIONS = {
     name: value for name, value in SETTINGS.model_dump(mode="json").items() if isinstance(value, dict)
 }
 SECTIONS["run"] = {"seed": SETTINGS.seed}
+
+# Of jobs that run the chosen potential. One of ASE's that another package brings is added to networks.yaml by its user.
+_potential = SETTINGS.relax.potential.partition("-")[0].partition(":")[0]
+POTENTIAL_ENVIRONMENT = (
+    f"../../envs/{_potential if _potential in ('chgnet', 'sevennet', 'matgl') else 'networks'}.yaml"
+)
 
 CRYSTAL_TABLES = tables("element_features.csv", "normalisers.json", "wyckoff.json")
 

@@ -38,7 +38,7 @@ rule relax:
     benchmark:
         "results/benchmarks/relax/{chunk}.tsv"
     conda:
-        "../../envs/networks.yaml"
+        POTENTIAL_ENVIRONMENT
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,

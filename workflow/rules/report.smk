@@ -22,7 +22,7 @@ rule report:
     log:
         "results/logs/report.log",
     conda:
-        "../../envs/report.yaml"
+        "../../envs/crystals.yaml"
     resources:
         mem_mb=for_list(2000, 800),
         runtime=for_list(60, 4),

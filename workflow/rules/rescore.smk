@@ -15,7 +15,7 @@ rule rescore:
     benchmark:
         "results/benchmarks/rescore/{chunk}.tsv"
     conda:
-        "../../envs/rescore.yaml"
+        "../../envs/sevennet.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,

@@ -22,6 +22,8 @@ rule train_cryspnet_networks:
         training=CRYSPNET_MODEL / "training.json",
     log:
         "results/logs/train_cryspnet.log",
+    conda:
+        "../../envs/networks.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -42,6 +44,8 @@ rule judge_cryspnet:
         card=CRYSPNET_MODEL / "card.md",
     log:
         "results/logs/judge_cryspnet.log",
+    conda:
+        "../../envs/networks.yaml"
     resources:
         mem_mb=4000,
     message:

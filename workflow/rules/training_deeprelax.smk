@@ -24,6 +24,8 @@ rule train_deeprelax_ensemble:
         curve=DEEPRELAX_MODEL / "curve.csv",
     log:
         "results/logs/train_deeprelax.log",
+    conda:
+        "../../envs/networks.yaml"
     threads: 1
     resources:
         mem_mb=8000,
@@ -43,6 +45,8 @@ rule ablate_deeprelax:
         DEEPRELAX_MODEL / "ablations.json",
     log:
         "results/logs/ablate_deeprelax.log",
+    conda:
+        "../../envs/networks.yaml"
     threads: 1
     resources:
         mem_mb=8000,
@@ -64,6 +68,8 @@ rule judge_deeprelax:
         card=DEEPRELAX_MODEL / "card.md",
     log:
         "results/logs/judge_deeprelax.log",
+    conda:
+        "../../envs/networks.yaml"
     threads: 1
     resources:
         mem_mb=8000,
@@ -74,7 +80,7 @@ rule judge_deeprelax:
         " && {TRAIN_DEEPRELAX} card --model $(dirname {output.card:q})) > {log:q} 2>&1"
 
 
-# No input of the model: needs the extra `painn`.
+# No input of the model. SchNetPack beside this torch asks for a newer Python than the other jobs do.
 rule baseline_deeprelax:
     input:
         tables=[*DEEPRELAX_TRAIN, DEEPRELAX_TEST],
@@ -82,6 +88,8 @@ rule baseline_deeprelax:
         DEEPRELAX_MODEL / "painn.json",
     log:
         "results/logs/baseline_deeprelax.log",
+    conda:
+        "../../envs/painn.yaml"
     threads: 1
     resources:
         mem_mb=8000,

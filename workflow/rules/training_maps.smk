@@ -24,6 +24,8 @@ rule train_default_maps:
         curve=MAPS_MODELS / "maps" / "curve.csv",
     log:
         "results/logs/train_maps.log",
+    conda:
+        "../../envs/networks.yaml"
     threads: 1
     resources:
         mem_mb=8000,
@@ -46,6 +48,8 @@ rule judge_default_maps:
         picture=report(MAPS_MODELS / "maps" / "curve.svg", category="Training"),
     log:
         "results/logs/judge_maps.log",
+    conda:
+        "../../envs/networks.yaml"
     resources:
         mem_mb=8000,
     message:
@@ -64,6 +68,8 @@ rule scramble_default_maps:
         MAPS_MODELS / "maps" / "scrambling.json",
     log:
         "results/logs/scramble_maps.log",
+    conda:
+        "../../envs/networks.yaml"
     resources:
         mem_mb=8000,
         runtime=60,

@@ -26,6 +26,8 @@ rule train_shipped_paper_maps:
         curve=MAPS_MODELS / "{paper_model}" / "curve.csv",
     log:
         "results/logs/train_{paper_model}.log",
+    conda:
+        "../../envs/networks.yaml"
     resources:
         mem_mb=8000,
         runtime=180,
@@ -45,6 +47,8 @@ rule train_paper_maps:
         f"{MAPS_WORK}/papers/{{experiment}}.json",
     log:
         "results/logs/train_{experiment}.log",
+    conda:
+        "../../envs/networks.yaml"
     resources:
         mem_mb=8000,
         runtime=180,
@@ -64,6 +68,8 @@ rule card_of_paper_maps:
         picture=report(MAPS_MODELS / "{paper_model}" / "curve.svg", category="Training"),
     log:
         "results/logs/card_{paper_model}.log",
+    conda:
+        "../../envs/networks.yaml"
     params:
         experiment=lambda wildcards: MAPS_SHIPPED[wildcards.paper_model],
     shell:

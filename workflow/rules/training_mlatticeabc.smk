@@ -14,6 +14,8 @@ rule train_mlatticeabc:
         card=MLATTICEABC_MODEL / "card.md",
     log:
         "results/logs/train_mlatticeabc.log",
+    conda:
+        "../../envs/networks.yaml"
     threads: 1
     resources:
         mem_mb=4000,

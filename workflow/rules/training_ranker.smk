@@ -15,6 +15,8 @@ rule train_ranker:
         RANKER / "card.md",
     log:
         "results/logs/train_ranker.log",
+    conda:
+        "../../envs/sevennet.yaml"
     threads: 2
     resources:
         mem_mb=12000,

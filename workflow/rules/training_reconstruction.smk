@@ -10,6 +10,8 @@ rule evaluate_reconstruction:
         str(REPOSITORY / "resources/benchmarks/reconstruction.json"),
     log:
         "results/logs/evaluate_reconstruction.log",
+    conda:
+        "../../envs/networks.yaml"
     threads: 1
     resources:
         mem_mb=4000,

@@ -14,6 +14,8 @@ rule train_symmetry:
         report(str(REPOSITORY / "resources/models/symmetry/curve_cells.svg"), category="Training"),
     log:
         "results/logs/train_symmetry.log",
+    conda:
+        "../../envs/networks.yaml"
     threads: 1
     resources:
         mem_mb=8000,

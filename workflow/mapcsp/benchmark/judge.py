@@ -13,11 +13,12 @@ from mapcsp.benchmark.records import KnownTarget, PredictionCost
 from mapcsp.benchmark.variants import VARIANTS, Variant
 from mapcsp.metrics.match import LOOSE, STRICT, match_rms, passes_published_filter
 from mapcsp.metrics.structures import CellEnergies, StructureDistances, compare_structures
+from mapcsp.provenance import versions
 from mapcsp.ranking.model import RankerCoefficients, load_ranker
 from mapcsp.ranking.rank import rank_pool
 from mapcsp.records import Crystal, Label, RelaxedCandidate, RelaxedPool
 from mapcsp.settings import RankingSettings, read_section
-from mapcsp.store import read_records, write_records
+from mapcsp.store import read_header, read_records, write_records
 from mapcsp.symmetry.labels import canonical_label
 
 DEPTH = 20
@@ -237,7 +238,7 @@ def run_judge(
     for target, pool, cost in zip(tqdm(targets, desc="judge", mininterval=5), pools, costs):
         judge = PoolJudge(target, pool, cost, ranker, settings, energies, with_distances)
         judged += [judge.judge(VARIANTS[name]) for name in variants]
-    write_records(output, Judged, judged)
+    write_records(output, Judged, judged, versions=versions(headers=[read_header(pools_file)]))
 
 
 def _cell_energies(weights: Path | None) -> CellEnergies:

@@ -14,6 +14,7 @@ from mapcsp.benchmark.baselines import TemplateLibrary, random_pool
 from mapcsp.benchmark.pipeline import Models, load_models, relax_together, search_formula
 from mapcsp.benchmark.records import KnownTarget, PredictionCost
 from mapcsp.ga.pool import pool_candidates
+from mapcsp.provenance import versions
 from mapcsp.records import CandidatePool, RelaxedCandidate, RelaxedPool
 from mapcsp.relax.backends import load_potential
 from mapcsp.relax.potential import Potential
@@ -166,5 +167,5 @@ def run_predict(
         else load_potential(settings.relax.potential, settings.relax.device, weights)
     )
     pools, costs = relax_searched(searched, settings, potential)
-    write_records(output, RelaxedPool, pools)
+    write_records(output, RelaxedPool, pools, versions=versions())
     write_records(cost_file, PredictionCost, costs)

@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 from mapcsp.benchmark.records import RescoreCost
 from mapcsp.errors import UserError
+from mapcsp.provenance import versions
 from mapcsp.records import RelaxedPool
 from mapcsp.relax.rescore import load_energy_model, rescore_pool
 from mapcsp.settings import RescoreSettings, read_section
-from mapcsp.store import read_records, write_records
+from mapcsp.store import read_header, read_records, write_records
 
 
 def run_rescored(pools_file: Path, settings_file: Path, output: Path, cost_file: Path) -> None:
@@ -31,5 +32,5 @@ def run_rescored(pools_file: Path, settings_file: Path, output: Path, cost_file:
         pools.append(rescore_pool(pool, settings.candidates, model, energies.append))
         core, wall = time.process_time() - core, time.perf_counter() - wall
         costs.append(RescoreCost(pool.formula_id, core, wall, len(energies)))
-    write_records(output, RelaxedPool, pools)
+    write_records(output, RelaxedPool, pools, versions=versions(headers=[read_header(pools_file)]))
     write_records(cost_file, RescoreCost, costs)

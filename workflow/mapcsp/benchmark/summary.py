@@ -22,7 +22,15 @@ from mapcsp.benchmark.targets import chunks_of
 from mapcsp.benchmark.variants import VARIANTS, left_out
 from mapcsp.provenance import code_id, current_commit, imported_modules, versions
 from mapcsp.settings import SECTIONS, Settings, read_section
-from mapcsp.store import read_json, read_records, write_csv, write_json, write_parquet, write_text
+from mapcsp.store import (
+    read_header,
+    read_json,
+    read_records,
+    write_csv,
+    write_json,
+    write_parquet,
+    write_text,
+)
 
 SETTINGS_THAT_COUNT = ("symmetry", "maps", "reconstruct", "pool", "relax", "rescore", "ranking", "benchmark")
 
@@ -38,7 +46,7 @@ def run_summary(folder: Path, settings_folder: Path, variants: Sequence[str], ou
     sample = read_json(folder / "sample" / "sample.json")
     outcomes = {name: read_outcomes(folder, name, settings) for name in variants}
     figures = {
-        **provenance(settings),
+        **provenance(settings, sorted((folder / "judged").glob("*/*.jsonl"))),
         **headline(outcomes),
         "sample": {**{k: v for k, v in sample.items() if k != "chunks"}, **describe_sample(outcomes)},
         "left_out": {name: reason for name, reason in left_out(settings).items() if name not in variants},
@@ -92,13 +100,16 @@ def read_outcomes(folder: Path, variant: str, settings: Settings) -> list[Outcom
     return outcomes[:count]
 
 
-def provenance(settings: Settings) -> dict[str, Any]:
-    """How to make these figures again: the command, the commit, hashes of the code that ran, versions and settings."""
+def provenance(settings: Settings, judged: Sequence[Path]) -> dict[str, Any]:
+    """How to make these figures again: the command, the commit, hashes of the code that ran, versions and settings.
+
+    judged: files of the judged chunks, which say what made them.
+    """
     return {
         "command": command_of(settings),
         "commit": current_commit(),
         "code": {name: code_id(*imported_modules(f"benchmark/{name}")) for name in ("predict", "judge")},
-        "versions": versions(),
+        "versions": versions(headers=map(read_header, judged)),
         "settings": {
             "seed": settings.seed,
             **{n: getattr(settings, n).model_dump(mode="json") for n in SETTINGS_THAT_COUNT},

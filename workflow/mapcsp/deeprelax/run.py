@@ -11,11 +11,11 @@ import yaml
 from mapcsp.deeprelax.model import WEIGHTS, RelaxModel, load_model
 from mapcsp.deeprelax.predict import OnePass, relax_in_one_pass
 from mapcsp.errors import UserError
-from mapcsp.provenance import file_sha256, value_hash
+from mapcsp.provenance import file_sha256, value_hash, versions
 from mapcsp.records import Candidate, CandidatePool
 from mapcsp.resources import resource_path
 from mapcsp.settings import RelaxSettings, read_section
-from mapcsp.store import read_records, write_records
+from mapcsp.store import read_header, read_records, write_records
 
 REGISTRY = "models/registry.yaml"
 
@@ -75,6 +75,7 @@ def run_prerelax(pool_file: Path, settings_file: Path, output: Path) -> None:
         settings=value_hash(settings.model_dump()),
         inputs={pool_file.name: file_sha256(pool_file)},
         weights=weights,
+        versions=versions(headers=[read_header(pool_file)]),
     )
 
 

@@ -13,10 +13,10 @@ from mapcsp.elements import covalent_radius_ang
 from mapcsp.errors import StoreError
 from mapcsp.ga.distinct import distinct_candidates
 from mapcsp.ga.score import candidate_score
-from mapcsp.provenance import value_hash
+from mapcsp.provenance import value_hash, versions
 from mapcsp.records import Candidate, CandidatePool, Crystal, TaskResult
 from mapcsp.settings import PoolSettings, read_section
-from mapcsp.store import read_records, write_records
+from mapcsp.store import read_header, read_records, write_records
 
 
 def pool_candidates(results: Sequence[TaskResult], settings: PoolSettings) -> CandidatePool:
@@ -109,4 +109,10 @@ def run_pool(result_files: list[Path], formula_ids: list[str], settings_file: Pa
         else CandidatePool(formula_id, "", (), (), "failed", "no space group to search fits the formula")
         for formula_id, results in wanted.items()
     ]
-    write_records(output, CandidatePool, pools, settings=value_hash(settings.model_dump(mode="json")))
+    write_records(
+        output,
+        CandidatePool,
+        pools,
+        settings=value_hash(settings.model_dump(mode="json")),
+        versions=versions(headers=map(read_header, result_files)),
+    )

@@ -16,7 +16,7 @@ from mapcsp.ga.genes import impose_from_free
 from mapcsp.ga.score import candidate_score
 from mapcsp.ga.search import Population, search_labels
 from mapcsp.ga.seeds import Seed, label_seeds, read_user_seeds
-from mapcsp.provenance import code_id, derive_seed, file_sha256, imported_modules, value_hash
+from mapcsp.provenance import code_id, derive_seed, file_sha256, imported_modules, value_hash, versions
 from mapcsp.records import Candidate, FitnessTerms, ReconstructionTask, TaskResult
 from mapcsp.settings import ReconstructSettings, read_section
 from mapcsp.store import read_records, to_plain, write_records
@@ -213,5 +213,10 @@ def run_reconstruct(
             finished.add(task.id, key, result)
         results.append(result)
     write_records(
-        output, TaskResult, results, settings=value_hash(settings.model_dump(mode="json")), code=base[0]
+        output,
+        TaskResult,
+        results,
+        settings=value_hash(settings.model_dump(mode="json")),
+        code=base[0],
+        versions=versions(),
     )

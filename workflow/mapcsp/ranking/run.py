@@ -13,7 +13,7 @@ from pymatgen.io.cif import CifWriter
 
 from mapcsp.crystals import to_structure
 from mapcsp.errors import StoreError
-from mapcsp.provenance import file_sha256, value_hash
+from mapcsp.provenance import file_sha256, value_hash, versions
 from mapcsp.ranking.model import default_ranker_file, load_ranker
 from mapcsp.ranking.rank import rank_pool
 from mapcsp.ranking.symmetry_found import FoundSymmetry
@@ -25,7 +25,7 @@ from mapcsp.records import (
     RelaxedPool,
 )
 from mapcsp.settings import RankingSettings, read_section
-from mapcsp.store import read_json, read_records, shard, write_csv, write_records, write_text
+from mapcsp.store import read_header, read_json, read_records, shard, write_csv, write_records, write_text
 
 # The standard cell is exactly symmetric, so that a far tighter tolerance than the search's finds the same
 # group.
@@ -124,6 +124,7 @@ def run_rank(
         "settings": value_hash(settings.model_dump(mode="json")),
         "ranker": file_sha256(ranker_file),
         "second_potential": ", ".join(sorted(asked)) or "none",
+        "versions": versions(headers=map(read_header, relaxed_files)),
     }
     if not asked:
         print(NO_SECOND_POTENTIAL, file=sys.stderr)

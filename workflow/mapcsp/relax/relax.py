@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mapcsp.finished import FinishedResults
-from mapcsp.provenance import code_id, file_sha256, imported_modules, value_hash
+from mapcsp.provenance import code_id, file_sha256, imported_modules, value_hash, versions
 from mapcsp.records import Candidate, CandidatePool, RelaxedCandidate, RelaxedPool
 from mapcsp.relax.backends import load_potential
 from mapcsp.relax.fire import Frame
@@ -23,7 +23,7 @@ from mapcsp.relax.references import (
 from mapcsp.relax.relaxation import Progress, Relaxation, relax_crystals
 from mapcsp.relax.trajectory import write_trajectory
 from mapcsp.settings import RelaxSettings, read_section
-from mapcsp.store import read_records, to_plain, write_records
+from mapcsp.store import read_header, read_records, to_plain, write_records
 from mapcsp.symmetry.operations import find_space_group
 
 KEPT_TOLERANCE_ANG = 0.1
@@ -123,6 +123,7 @@ def run_relax(
         inputs={path.name: file_sha256(path) for path in pool_files},
         potential=potential.content_hash,
         hull="" if phases is None else phases.name,
+        versions=versions(headers=map(read_header, pool_files)),
     )
     return hull
 

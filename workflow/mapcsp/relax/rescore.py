@@ -15,11 +15,11 @@ import numpy as np
 
 from mapcsp.crystals import neighbour_distances
 from mapcsp.errors import UnsupportedElementError, UserError
-from mapcsp.provenance import file_sha256, value_hash
+from mapcsp.provenance import file_sha256, value_hash, versions
 from mapcsp.records import Crystal, RelaxedCandidate, RelaxedPool
 from mapcsp.relax.backends import choose_device
 from mapcsp.settings import RescoreSettings, read_section
-from mapcsp.store import read_records, write_records
+from mapcsp.store import read_header, read_records, write_records
 
 # How much energy weighs as much as a factor e of a label's probability, to choose who gets a second energy: about what
 # the relaxing potential errs between polymorphs.
@@ -141,4 +141,5 @@ def run_rescore(
         settings=value_hash(settings.model_dump()),
         inputs={relaxed_file.name: file_sha256(relaxed_file)},
         potential=model.content_hash,
+        versions=versions(headers=[read_header(relaxed_file)]),
     )

@@ -46,10 +46,10 @@ def provenance(
     ranking = read_header(ranking_dir / "outcomes.jsonl")
     settings = {p.stem: read_json(p) for p in sorted(settings_dir.glob("*.json"))}
     return Provenance(
-        versions=versions(),
+        versions=versions(headers=[ranking]),
         weights=_weights(settings),
         settings=settings,
-        ranking={k: v for k, v in ranking.items() if k not in ("kind", "schema", "second_potential")},
+        ranking={k: v for k, v in ranking.items() if k in ("settings", "ranker")},
         potentials=tuple(sorted({s.relaxed.potential for o in outcomes for s in o.structures})),
         second_potential=ranking.get("second_potential", "none"),
         command=COMMAND,

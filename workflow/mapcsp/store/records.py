@@ -77,7 +77,7 @@ def _check_end(path: Path, lines: Sequence[str]) -> None:
 
 def read_header(path: Path) -> dict[str, Any]:
     """Read the header alone: kind, schema and the provenance given at writing."""
-    return _header(path, _lines(path), None)
+    return _header(path, _lines(path, header_only=True), None)
 
 
 def read_record(path: Path, kind: type[T]) -> T:
@@ -88,9 +88,10 @@ def read_record(path: Path, kind: type[T]) -> T:
     return records[0]
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, header_only: bool = False) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as handle:
+            text = handle.readline() if header_only else handle.read()
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist; run snakemake to build it") from None
     except UnicodeDecodeError:
