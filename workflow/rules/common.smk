@@ -12,6 +12,7 @@ REPOSITORY = Path(os.path.abspath(str(workflow.current_basedir))).parent.parent
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
 from mapcsp.errors import UserError
+from mapcsp.places import check_run_folder, check_weights_place
 from mapcsp.provenance import code_id, file_sha256, imported_modules
 from mapcsp.settings import parse_settings
 
@@ -36,6 +37,11 @@ def stop_on_user_error(function, *arguments):
     except UserError as error:
         print(f"mapcsp: error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+# Jobs on other nodes only repeat their own command.
+if workflow.is_main_process:
+    stop_on_user_error(check_run_folder, Path())
 
 
 def stage_code(*modules):

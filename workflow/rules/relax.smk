@@ -1,5 +1,7 @@
 # Fetches the M3GNet weights and relaxes the candidates of one chunk of formulas with them.
 WEIGHTS = str(REPOSITORY / "resources/potentials/m3gnet.safetensors")
+if workflow.is_main_process:
+    stop_on_user_error(check_weights_place, Path(WEIGHTS))
 REFERENCE_ENERGIES = [
     table
     for table in tables(f"reference_energies_{SETTINGS.relax.potential.replace('-', '_')}.json")

@@ -35,9 +35,14 @@ True
 >>> results.report                                                      # doctest: +SKIP
 """
 
-from mapcsp.api.predictions import MapResults, SymmetryResults, maps, symmetry
-from mapcsp.api.run import PredictionResults, predict
-from mapcsp.api.structures import RelaxResults, ScoreResults, relax, score
+from mapcsp.places import name_writable_places
+
+# The imports below load libraries that read these variables once.
+name_writable_places()
+
+from mapcsp.api.predictions import MapResults, SymmetryResults, maps, symmetry  # noqa: E402
+from mapcsp.api.run import PredictionResults, predict  # noqa: E402
+from mapcsp.api.structures import RelaxResults, ScoreResults, relax, score  # noqa: E402
 
 __all__ = [
     "MapResults",

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 import mapcsp
+from mapcsp.errors import UserError
+from mapcsp.places import COMPILED, name_writable_places
 
 # Libraries read these once, at import.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -68,4 +70,9 @@ class InSections(InOrder):
 )
 def cli(threads: int) -> None:
     """Crystal structures from formulas alone."""
+    if not name_writable_places():
+        raise UserError(
+            f"compiled code can be kept nowhere: {COMPILED} is not set, and neither the home, nor the repository, nor "
+            f"the run's folder, nor that of temporary files can be written; set {COMPILED} or TMPDIR to a folder that can"
+        )
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))

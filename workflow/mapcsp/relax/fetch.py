@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from mapcsp.errors import StoreError, UserError
+from mapcsp.places import FETCH_COMMAND, check_weights_place
 from mapcsp.provenance import file_sha256
 from mapcsp.relax.checkpoint import read_checkpoint
 from mapcsp.resources import resources_dir
 from mapcsp.store import read_tensors, write_tensors
 
-FETCH_COMMAND = "mapcsp fetch-potential"
 SDIST_REQUIREMENT = "m3gnet==0.2.4"
 SDIST_SHA256 = "a7f82b06f48d8fb81f91fb88484177005066cdf708902bf749afaa7f8d117ce8"
 MODEL_FOLDER = "pretrained/MP-2021.2.8-EFS"
@@ -67,6 +67,7 @@ def fetch_m3gnet(target: Path | None = None, sdist: Path | None = None) -> Path:
     target = target or default_weights_path()
     if _is_right(target):
         return target
+    check_weights_place(target)
     with tempfile.TemporaryDirectory() as scratch:
         package = sdist or _download(Path(scratch))
         if file_sha256(package) != SDIST_SHA256:
