@@ -137,6 +137,12 @@ COMMANDS = {
             "reconstruct.seed_structures: .*text.cif cannot be read as a crystal",
         ),
     ],
+    "known compounds": [
+        (
+            "evaluate-known-compounds O2Zr --work work --output out.json",
+            "tables/known_compounds.csv has no O2Zr; write formulas as its first column does",
+        ),
+    ],
     "potentials": [
         ("relax salt.cif --potential best", "'best' is not a potential; choose one of m3gnet, chgnet"),
         ("relax salt.cif --set relax.potential=best", "'best' is not a potential; choose one of m3gnet"),

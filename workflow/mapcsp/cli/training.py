@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from mapcsp.cli.options import FILE, FOLDER, OLD_FILE, input_option, output_option
+from mapcsp.cli.options import FILE, FOLDER, OLD_FILE, WholeNumber, input_option, output_option
+from mapcsp.cli.printing import print_columns
 from mapcsp.cli.root import TRAINING, cli
 
 
@@ -80,3 +82,26 @@ def evaluate_potential(
     from mapcsp.training.evaluate_potential import run_evaluate_potential
 
     run_evaluate_potential(tables, potential, work, output, max_atoms, count, relax, seed)
+
+
+@cli.add(TRAINING)
+@click.argument("formulas", nargs=-1)
+@input_option("work", FOLDER, "Folder of the run; a stopped run goes on.")
+@click.option("--cores", metavar="N", type=WholeNumber(1), help="Jobs at a time.  [default: all cores]")
+@output_option(FILE)
+def evaluate_known_compounds(formulas: tuple[str, ...], work: Path, cores: int | None, output: Path) -> None:
+    """Predict well-known compounds from their formulas alone, and say which are found and where others are lost.
+
+    FORMULAS of resources/tables/known_compounds.csv, as written there; all if none is given.
+    """
+    from mapcsp.api.run import JobError
+    from mapcsp.benchmark.known_compounds import run_evaluate_known_compounds, summarise, table_rows
+
+    try:
+        judged = run_evaluate_known_compounds(work, output, cores, formulas)
+    except JobError as error:
+        click.echo(f"{error.tail}\nmapcsp: {error}", err=True)
+        sys.exit(1)
+    print_columns(*table_rows(judged))
+    figures = summarise(judged)
+    click.echo(f"\n{figures['n']} compounds: {figures['first']} first, {figures['in_five']} in five")
