@@ -210,6 +210,75 @@ def test_lattice_log_prob_is_normal_in_volume_ratio_and_angle() -> None:
     assert lattice_log_prob(predicted, larger[None])[0] == pytest.approx(at_centre - 0.5)
 
 
+def log_density(*terms: tuple[float, float]) -> float:
+    """Sum of normal log densities of (deviation, spread)."""
+    return sum(stats.norm.logpdf(deviation, scale=spread) for deviation, spread in terms)
+
+
+@pytest.mark.parametrize(
+    ("label", "centre", "cell", "terms"),
+    [
+        # V = a b c sin(beta); 3 degrees are 0.05236 rad.
+        (
+            "14:O-e",
+            (5.0, 6.0, 7.0, 90, 99.0, 90),
+            (5.2, 6.0, 7.7, 90, 102.0, 90),
+            [
+                (math.log(5.2 * 7.7 * 0.978148 / (5.0 * 7.0 * 0.987688)), 0.1),
+                (math.log(5.0 / 5.2), 0.04),
+                (math.log(1.1 * 5.0 / 5.2), 0.04),
+                (0.0523599, 0.04),
+            ],
+        ),
+        # All angles at 90 degrees but one, so that the volume is a b c sin(that angle); each angle counts.
+        (
+            "2:O-i",
+            (4.0, 4.0, 4.0, 90, 90, 90),
+            (4.0, 4.4, 4.0, 90, 90, 84.0),
+            [
+                (math.log(1.1 * 0.994522), 0.1),
+                (math.log(1.1), 0.04),
+                (0, 0.04),
+                (0, 0.04),
+                (0, 0.04),
+                (-0.1047198, 0.04),
+            ],
+        ),
+        (
+            "186:S-b,Zn-b",
+            (3.8, 3.8, 6.2, 90, 90, 120),
+            (3.8, 3.8, 6.51, 90, 90, 120),
+            [(math.log(1.05), 0.1), (math.log(1.05), 0.04)],
+        ),
+        (
+            "221:Ti-a",
+            (3.0, 3.0, 3.0, 90, 90, 90),
+            (3.3, 3.3, 3.3, 90, 90, 90),
+            [(3 * math.log(1.1), 0.1)],
+        ),
+    ],
+    ids=["monoclinic", "triclinic", "hexagonal", "cubic"],
+)
+def test_the_density_of_cells_is_that_of_their_free_parameters(label, centre, cell, terms) -> None:
+    predicted = LabelPrediction(
+        Label.from_key(label), 1, 0.0, "trained", np.array(centre, dtype=float), 0.1, 0.04
+    )
+    at_centre = [(0.0, spread) for _, spread in terms]
+    found = lattice_log_prob(predicted, np.array([cell, centre], dtype=float))
+    assert found == pytest.approx([log_density(*terms), log_density(*at_centre)], abs=1e-4)
+
+
+def test_a_certain_cell_has_a_finite_density() -> None:
+    cell = np.array([3.0, 3.0, 3.0, 90, 90, 90])
+    predicted = LabelPrediction(Label.from_key("221:Ti-a"), 1, 0.0, "trained", cell, 0.0, 0.0)
+    larger = cell * [*[math.exp(0.001)] * 3, 1, 1, 1]
+    found = lattice_log_prob(predicted, np.stack([cell, larger]))
+    # A spread of 0 counts as 0.001; ln(volume) is off by three times that.
+    assert found == pytest.approx(
+        [math.log(1000 / math.sqrt(2 * math.pi)), math.log(1000 / math.sqrt(2 * math.pi)) - 4.5]
+    )
+
+
 def test_a_map_of_another_label_is_refused() -> None:
     other = true_map(Label.from_key(KNOWN["pyrite FeS2"][0]), known_crystal("pyrite FeS2"), 4)
     with pytest.raises(ValueError, match="205:Fe-a,S-c"):
