@@ -8,7 +8,7 @@ from mapcsp.ga.score import candidate_score
 
 @pytest.mark.parametrize(
     ("position", "score"),
-    # -0.5 for the label, 0.3 for each of two units of fitness; then 3 nats for the second place and 1.2 for each further one.
+    # -0.5 for the label, 0.3 for each of two units of fitness; then 3 nats for the second place, 1.2 for each further one.
     [(0, 0.1), (1, -2.9), (2, -4.1), (3, -5.3), (10, -13.7)],
 )
 def test_a_candidate_pays_for_its_place_among_those_of_its_label(position: int, score: float) -> None:

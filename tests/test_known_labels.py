@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 import torch
 from known_memory import small_model
+from mapcsp.records import Label
 from mapcsp.symmetry.candidates import Stoichiometry, slot_elements
 from mapcsp.symmetry.known_labels import (
     NOTHING_KNOWN,
     KnownClass,
     RankedLabels,
+    _move_cells,
     alphabetical_ranks,
     known_class,
     predict_known_cells,
     rank_known_labels,
 )
 from mapcsp.symmetry.network import Scores
+from mapcsp.symmetry.placement import Placement
 
 ZNS = slot_elements((("Zn", 1), ("S", 1)))
 ROCK_SALT, CSCL, ZINCBLENDE, WURTZITE, NIAS, ANTI_NIAS = range(6)
@@ -186,3 +189,22 @@ def test_the_six_likeliest_geometries_of_a_label_are_kept(model) -> None:
 def test_nothing_known_gives_no_predictions(model, known) -> None:
     scores = Scores(torch.zeros(1, 6), torch.zeros(1, len(known.source_of_row)))
     assert predict_known_cells(ZNS, model, known, scores, NOTHING_KNOWN) == []
+
+
+def test_cells_move_into_ascending_axes_among_the_exchanges_that_fit(known) -> None:
+    """An orthorhombic label whose canonical form is reached by every permutation of the axes."""
+    label = Label.from_key("47:A-a,B-b")
+    orders = [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2), (0, 2, 1), (2, 0, 1)]
+    axes = np.array([np.eye(3)[list(order)] for order in orders])
+    moving = Placement(label, label, label.key, np.zeros(0, dtype=int), np.array([3, 5, 7, 8, 9, 11]), axes)
+    still = Placement(label, label, label.key, np.zeros(0, dtype=int), np.zeros(0, dtype=int), axes[:0])
+    cells = np.array([[5.0, 3, 4], [6, 5, 4], [3, 4, 5], [4, 3, 4], [5, 5, 2]])
+    cells = np.concatenate([cells, np.full((5, 3), 90.0)], axis=1)
+    before = cells.copy()
+    moved, exchanges = _move_cells(cells, np.full(5, 47), [moving, still, moving, moving, moving])
+    assert moved[:, :3] == pytest.approx(np.array([[3, 4, 5], [6, 5, 4], [3, 4, 5], [3, 4, 4], [2, 5, 5]]))
+    assert (moved[:, 3:] == 90).all()
+    # (b, c, a) is exchange 7, (c, a, b) 11; of two that give equal lengths the first is taken.
+    assert exchanges == [7, None, 3, 7, 5]
+    assert (cells == before).all()
+    assert _move_cells(cells[:1], np.array([47]), [still]) == (pytest.approx(cells[:1]), [None])
