@@ -210,7 +210,160 @@ def test_lattice_log_prob_is_normal_in_volume_ratio_and_angle() -> None:
     assert lattice_log_prob(predicted, larger[None])[0] == pytest.approx(at_centre - 0.5)
 
 
+def log_density(*terms: tuple[float, float]) -> float:
+    """Sum of normal log densities of (deviation, spread)."""
+    return sum(stats.norm.logpdf(deviation, scale=spread) for deviation, spread in terms)
+
+
+@pytest.mark.parametrize(
+    ("label", "centre", "cell", "terms"),
+    [
+        # V = a b c sin(beta); 3 degrees are 0.05236 rad.
+        (
+            "14:O-e",
+            (5.0, 6.0, 7.0, 90, 99.0, 90),
+            (5.2, 6.0, 7.7, 90, 102.0, 90),
+            [
+                (math.log(5.2 * 7.7 * 0.978148 / (5.0 * 7.0 * 0.987688)), 0.1),
+                (math.log(5.0 / 5.2), 0.04),
+                (math.log(1.1 * 5.0 / 5.2), 0.04),
+                (0.0523599, 0.04),
+            ],
+        ),
+        # All angles at 90 degrees but one, so that the volume is a b c sin(that angle); each angle counts.
+        (
+            "2:O-i",
+            (4.0, 4.0, 4.0, 90, 90, 90),
+            (4.0, 4.4, 4.0, 90, 90, 84.0),
+            [
+                (math.log(1.1 * 0.994522), 0.1),
+                (math.log(1.1), 0.04),
+                (0, 0.04),
+                (0, 0.04),
+                (0, 0.04),
+                (-0.1047198, 0.04),
+            ],
+        ),
+        (
+            "186:S-b,Zn-b",
+            (3.8, 3.8, 6.2, 90, 90, 120),
+            (3.8, 3.8, 6.51, 90, 90, 120),
+            [(math.log(1.05), 0.1), (math.log(1.05), 0.04)],
+        ),
+        (
+            "221:Ti-a",
+            (3.0, 3.0, 3.0, 90, 90, 90),
+            (3.3, 3.3, 3.3, 90, 90, 90),
+            [(3 * math.log(1.1), 0.1)],
+        ),
+    ],
+    ids=["monoclinic", "triclinic", "hexagonal", "cubic"],
+)
+def test_the_density_of_cells_is_that_of_their_free_parameters(label, centre, cell, terms) -> None:
+    predicted = LabelPrediction(
+        Label.from_key(label), 1, 0.0, "trained", np.array(centre, dtype=float), 0.1, 0.04
+    )
+    at_centre = [(0.0, spread) for _, spread in terms]
+    found = lattice_log_prob(predicted, np.array([cell, centre], dtype=float))
+    assert found == pytest.approx([log_density(*terms), log_density(*at_centre)], abs=1e-4)
+
+
+def test_a_certain_cell_has_a_finite_density() -> None:
+    cell = np.array([3.0, 3.0, 3.0, 90, 90, 90])
+    predicted = LabelPrediction(Label.from_key("221:Ti-a"), 1, 0.0, "trained", cell, 0.0, 0.0)
+    larger = cell * [*[math.exp(0.001)] * 3, 1, 1, 1]
+    found = lattice_log_prob(predicted, np.stack([cell, larger]))
+    # A spread of 0 counts as 0.001; ln(volume) is off by three times that.
+    assert found == pytest.approx(
+        [math.log(1000 / math.sqrt(2 * math.pi)), math.log(1000 / math.sqrt(2 * math.pi)) - 4.5]
+    )
+
+
 def test_a_map_of_another_label_is_refused() -> None:
     other = true_map(Label.from_key(KNOWN["pyrite FeS2"][0]), known_crystal("pyrite FeS2"), 4)
     with pytest.raises(ValueError, match="205:Fe-a,S-c"):
         build_objective(prediction("rutile TiO2"), other, ReconstructSettings())
+
+
+def test_a_map_by_rows_must_have_the_labels_atoms_in_its_order() -> None:
+    rutile = known_task("rutile TiO2").maps[0]
+    for wrong in (replace(rutile, label_key="136:O-g,Ti-a"), replace(rutile, species=rutile.species[::-1])):
+        with pytest.raises(ValueError, match="expected 136:O-f,Ti-a"):
+            build_objective(prediction("rutile TiO2"), wrong, ReconstructSettings())
+
+
+def test_a_map_without_rows_must_have_the_labels_atoms() -> None:
+    loose = replace(
+        known_task("rutile TiO2").maps[0], label_key=None, species=("O", "O", "O", "O", "Ti", "Zr")
+    )
+    with pytest.raises(ValueError, match="'Ti', 'Zr'.*expected the atoms .*'Ti', 'Ti'"):
+        build_objective(prediction("rutile TiO2"), loose, ReconstructSettings())
+
+
+def antifluorite(label_key: str | None) -> PredictedMap:
+    """A map for two O and one Ti, whose entries for the two equal pairs of O and Ti differ, as do the halves of one."""
+    distance = np.array([[0, 2.5, 2.2], [2.5, 0, 1.9], [2.0, 1.9, 0]])
+    spread = np.array([[0.01, 0.01, 0.3], [0.01, 0.01, 0.4], [0.3, 0.4, 0.01]])
+    contact = np.array([[0, 0.2, 0.5], [0.2, 0, 0.8], [0.5, 0.8, 0]])
+    return PredictedMap(1, label_key, ("O", "O", "Ti"), distance, spread, contact)
+
+
+def target_of(predicted: PredictedMap, **settings):
+    label = Label.from_key("225:O-c,Ti-a")
+    cell = np.array([4.6, 4.6, 4.6, 90, 90, 90])
+    return build_objective(
+        LabelPrediction(label, 1, 0.0, "trained", cell, 0, 0), predicted, ReconstructSettings(**settings)
+    ).target
+
+
+def test_a_map_by_rows_merges_the_pairs_that_symmetry_makes_equal() -> None:
+    target = target_of(antifluorite("225:O-c,Ti-a"))
+    # O-O, then O-Ti: the mean distance and contact, and the root mean square of the spreads, of at least 0.05 Å.
+    assert target.by_row
+    assert target.expected == pytest.approx([2.5, 2.0])
+    assert target.spread == pytest.approx([0.05, math.sqrt((0.3**2 + 0.4**2) / 2)])
+    assert target.contact == pytest.approx([0.2, 0.65])
+    assert target.contact_sum == pytest.approx(0.2 + 2 * 0.65)
+
+
+def test_a_map_without_rows_is_sorted_within_each_pair_of_elements() -> None:
+    one = antifluorite(None)
+    order = [2, 0, 1]
+    shuffled = PredictedMap(
+        1,
+        None,
+        ("Ti", "O", "O"),
+        one.distance_ang[np.ix_(order, order)].T,
+        one.spread_ang[np.ix_(order, order)],
+        one.contact_prob[np.ix_(order, order)],
+    )
+    for predicted, far in ((one, 2.2), (shuffled, 2.2)):
+        target = target_of(predicted)
+        assert not target.by_row
+        assert target.expected == pytest.approx([2.5, 1.9, far])
+        # Spreads go with their distances, contacts from the likeliest down.
+        assert target.spread == pytest.approx([0.05, 0.4, 0.3])
+        assert target.contact == pytest.approx([0.2, 0.8, 0.5])
+        assert target.contact_sum == pytest.approx(1.5)
+
+
+def test_equal_distances_of_a_map_keep_the_order_of_its_rows() -> None:
+    loose = replace(known_task(BADDELEYITE).maps[0], label_key=None)
+    rng = np.random.default_rng(2)
+    upper = np.triu(rng.choice([2.0, 3.0], (12, 12)), 1)
+    spread = np.triu(rng.uniform(0.1, 0.9, (12, 12)), 1)
+    loose = replace(loose, distance_ang=upper + upper.T, spread_ang=spread + spread.T)
+    pairs = [(a, b) for a in range(12) for b in range(a + 1, 12)]
+    expected = []
+    for elements in (("O", "O"), ("O", "Zr"), ("Zr", "Zr")):
+        mine = [(a, b) for a, b in pairs if (loose.species[a], loose.species[b]) == elements]
+        expected += [spread[p] for p in sorted(mine, key=upper.__getitem__)]
+    objective = build_objective(known_task(BADDELEYITE).labels[0], loose, ReconstructSettings())
+    assert objective.target.spread.tolist() == expected
+
+
+def test_the_contact_search_takes_half_and_more_for_a_contact() -> None:
+    by_row = target_of(antifluorite("225:O-c,Ti-a"), mode="cmcrystal")
+    assert (by_row.contact.tolist(), by_row.contact_sum) == ([0.0, 1.0], 2.0)
+    loose = target_of(antifluorite(None), mode="cmcrystal")
+    assert (loose.contact.tolist(), loose.contact_sum) == ([0.0, 1.0, 1.0], 2.0)

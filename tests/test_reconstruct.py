@@ -11,7 +11,7 @@ import pytest
 from known_tasks import KNOWN, known_crystal, known_task, with_labels
 from mapcsp.crystals import to_structure
 from mapcsp.errors import StoreError
-from mapcsp.ga import reconstruct
+from mapcsp.ga import reconstruct, search
 from mapcsp.ga.bench import bench_search
 from mapcsp.ga.modes import paper_settings
 from mapcsp.ga.reconstruct import reconstruct_task, run_reconstruct
@@ -114,6 +114,40 @@ def test_several_labels_share_the_candidates() -> None:
     assert {c.label.key for c in result.candidates} == {"136:O-f,Ti-a", "136:O-d,Ti-a"}
     assert result.candidates[0].label.key == "136:O-f,Ti-a"
     assert result.candidates[0].label_rank == 0
+
+
+def first_populations(monkeypatch: pytest.MonkeyPatch, task: ReconstructionTask) -> dict[str, list[float]]:
+    """The genes that each label of a task starts from."""
+    started: dict[str, list[float]] = {}
+    start = search.start_population
+
+    def watched(objective, seeds, settings, seed):
+        population = start(objective, seeds, settings, seed)
+        started[objective.prediction.label.key] = population.genes.ravel().tolist()
+        return population
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "start_population", watched)
+        reconstruct_task(task, replace_settings(max_evaluations=2000, population=20))
+    return started
+
+
+def test_every_label_of_a_task_draws_random_numbers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    rutile = known_task(RUTILE)
+    # Oxygen on 4f or on 4g: one free coordinate each, so that equal random numbers would give equal populations.
+    label = type(rutile.labels[0].label).from_key("136:O-g,Ti-a")
+    other = replace(
+        rutile,
+        labels=(replace(rutile.labels[0], label=label),),
+        maps=(replace(rutile.maps[0], label_key=label.key),),
+    )
+    both = first_populations(monkeypatch, with_labels(rutile, other))
+    f, g = both["136:O-f,Ti-a"], both["136:O-g,Ti-a"]
+    assert len(f) == len(g) == 20
+    assert not set(f) & set(g)
+    # What a label draws does not hang on its companions, but on the task's seed.
+    assert first_populations(monkeypatch, rutile) == {"136:O-f,Ti-a": f}
+    assert not set(first_populations(monkeypatch, replace(rutile, seed=8))["136:O-f,Ti-a"]) & set(f)
 
 
 def test_results_are_distinct_and_bounded() -> None:

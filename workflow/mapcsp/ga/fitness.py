@@ -191,8 +191,6 @@ def _fill_map_terms(pairs: LabelPairs, target: MapTarget, distances: np.ndarray,
 
 def _log_constant(degrees: float) -> float:
     """What the densities of the kernel leave out."""
-    if degrees == 0.0:
-        return -0.5 * math.log(2 * math.pi)
     return math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - 0.5 * math.log(degrees * math.pi)
 
 

@@ -142,10 +142,8 @@ def pair_distances(lattices, free, coord_matrix, coord_offset, first, second):
 
 @njit(cache=True, fastmath=True)
 def _log_density(distance, expected, spread, degrees):
-    """Log density, up to a constant of `degrees`: normal for 0, else Student's t."""
+    """Log density of Student's t, up to a constant of `degrees`."""
     score = (distance - expected) / spread
-    if degrees == 0.0:
-        return -math.log(spread) - 0.5 * score * score
     return -math.log(spread) - 0.5 * (degrees + 1.0) * math.log1p(score * score / degrees)
 
 
