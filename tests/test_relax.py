@@ -12,7 +12,7 @@ from mapcsp.crystals import distance_matrix, from_structure, to_structure
 from mapcsp.errors import UserError
 from mapcsp.records import Candidate, CandidatePool, Crystal, FitnessTerms, Label, RelaxedPool
 from mapcsp.relax.fetch import default_weights_path
-from mapcsp.relax.guards import check_end, check_start, nearest_contacts
+from mapcsp.relax.guards import EndVerdict, check_end, check_start, nearest_contacts
 from mapcsp.relax.m3gnet import M3GNet
 from mapcsp.relax.neighbours import find_neighbours
 from mapcsp.relax.potential import (
@@ -49,6 +49,7 @@ class Morse:
     content_hash = "0" * 64
     elements = frozenset(["Cu", "Au", "Na", "Cl"])
     needs_mp2020 = False
+    cutoff_ang = CUTOFF_ANG
 
     def evaluate_batch(self, batch: AtomBatch) -> BatchEvaluation:
         pairs = find_neighbours(batch, CUTOFF_ANG)
@@ -287,11 +288,12 @@ def test_clashing_atoms_are_pushed_apart_or_rejected(seed, n_atoms, coincident):
 
 
 def test_merged_and_scattered_atoms_are_no_results():
-    assert "merged" in check_end(crystal_of(np.eye(3) * 4, ["Cu", "Cu"], [[0, 0, 0], [0.2, 0, 0]]), 0.0, 0.5)
-    apart = check_end(crystal_of(np.eye(3) * 6.3, ["Cu"], [[0, 0, 0]]), 0.0, 0.5)
-    assert apart == "the crystal fell apart: an atom has no neighbour within 6 Å"
-    assert "volume changed by -60%" in check_end(copper(), -0.6, 0.5)
-    assert check_end(copper(), 0.1, 0.5) == ""
+    merged = crystal_of(np.eye(3) * 4, ["Cu", "Cu"], [[0, 0, 0], [0.2, 0, 0]])
+    assert "merged" in check_end(merged, 0.0, 0.5, Morse()).fault
+    apart = check_end(crystal_of(np.eye(3) * 6.3, ["Cu"], [[0, 0, 0]]), 0.0, 0.5, Morse())
+    assert "fell apart" in apart.fault
+    assert "volume changed by -60%" in check_end(copper(), -0.6, 0.5, Morse()).fault
+    assert check_end(copper(), 0.1, 0.5, Morse()) == EndVerdict()
 
 
 def test_symmetry_operations_carry_atoms_onto_atoms():

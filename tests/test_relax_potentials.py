@@ -193,6 +193,7 @@ class Distorted:
     def __init__(self, potential, energy, forces=lambda forces: forces):
         self.name, self.content_hash = "distorted", "0"
         self.elements, self.needs_mp2020 = potential.elements, potential.needs_mp2020
+        self.cutoff_ang = potential.cutoff_ang
         self._potential, self._energy, self._forces = potential, energy, forces
 
     def evaluate_batch(self, batch):

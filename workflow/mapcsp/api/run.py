@@ -16,7 +16,6 @@ import yaml
 
 import mapcsp
 from mapcsp.api.formulas import SettingsLike, as_settings, formula_entries, formula_list_text, list_entries
-from mapcsp.api.structures import as_crystal
 from mapcsp.api.tables import Tabled
 from mapcsp.errors import UserError
 from mapcsp.settings import Settings, parse_settings
@@ -139,11 +138,11 @@ def _with_whole_paths(settings: Settings) -> dict[str, Any]:
     """The config of the run; files named in it are looked for from here, and crystals to start from are read."""
     config = settings.model_dump(mode="json")
     seeds = [Path(name).absolute() for name in settings.reconstruct.seed_structures]
-    for path in seeds:
-        try:
-            as_crystal(path)
-        except UserError as error:
-            raise UserError(f"reconstruct.seed_structures: {error}") from None
+    if seeds:
+        from mapcsp.ga.seeds import seed_crystals
+
+        for path in seeds:
+            seed_crystals(path)
     config["reconstruct"]["seed_structures"] = list(map(str, seeds))
     if settings.relax.hull_table:
         config["relax"]["hull_table"] = str(Path(settings.relax.hull_table).absolute())

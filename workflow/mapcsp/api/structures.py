@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -12,25 +13,30 @@ from pymatgen.core import Structure
 
 from mapcsp.api.formulas import SettingsLike, as_settings
 from mapcsp.api.tables import Tabled
-from mapcsp.crystals import from_structure, space_group_symbol, to_structure
+from mapcsp.crystals import space_group_symbol, to_structure
 from mapcsp.errors import UserError
 from mapcsp.metrics.structures import StructureDistances
 from mapcsp.records import Crystal
 from mapcsp.relax.relaxation import Relaxation
 from mapcsp.store import write_text
+from mapcsp.structure_files.read import from_pymatgen, read_crystals, read_one_crystal
+from mapcsp.structure_files.record import ReadCrystal
 
 StructureLike = Structure | Crystal | str | Path
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RelaxResults(Tabled):
-    """Relaxed crystals, in the order given.
+    """Relaxed crystals, in the order given; a file with several has a row for each.
 
-    formation_energies_ev_per_atom: None where the potential has no reference energies. starts: before relaxation.
+    starts: before relaxation, None where none could be read: its relaxation has the status `failed` and the reason.
+    cautions: what is to be known of how each was read. formation_energies_ev_per_atom: None where the potential has no
+    reference energies.
     """
 
     names: tuple[str, ...]
-    starts: tuple[Crystal, ...]
+    starts: tuple[Crystal | None, ...]
+    cautions: tuple[tuple[str, ...], ...]
     relaxations: tuple[Relaxation, ...]
     formation_energies_ev_per_atom: tuple[float | None, ...]
     potential: str
@@ -47,29 +53,33 @@ class RelaxResults(Tabled):
         rows = [
             {
                 "name": name,
-                "formula": to_structure(start).composition.reduced_formula,
-                "n_atoms": start.n_atoms,
+                "formula": None if start is None else to_structure(start).composition.reduced_formula,
+                "n_atoms": None if start is None else start.n_atoms,
                 "status": end.status,
                 "energy_ev_per_atom": end.energy_ev_per_atom,
                 "formation_energy_ev_per_atom": formation,
                 "initial_energy_ev_per_atom": end.initial_energy_ev_per_atom,
                 "volume_change": end.volume_change,
                 "space_group_before": self._space_group(start),
-                "space_group": None if end.crystal is None else self._space_group(end.crystal),
+                "space_group": self._space_group(end.crystal),
                 "max_force_ev_per_ang": end.max_force_ev_per_ang,
                 "max_stress_gpa": end.max_stress_gpa,
                 "n_steps": end.n_steps,
                 "potential": self.potential,
                 "reason": end.reason,
+                "caution": "; ".join(cautions),
             }
-            for name, start, end, formation in zip(
-                self.names, self.starts, self.relaxations, self.formation_energies_ev_per_atom
+            for name, start, cautions, end, formation in zip(
+                self.names, self.starts, self.cautions, self.relaxations, self.formation_energies_ev_per_atom
             )
         ]
-        return pd.DataFrame(rows).astype({"space_group": "Int64"})
+        numbers = ["formation_energy_ev_per_atom", "energy_ev_per_atom", "initial_energy_ev_per_atom"]
+        numbers += ["volume_change", "max_force_ev_per_ang", "max_stress_gpa"]
+        whole = ["n_atoms", "space_group_before", "space_group"]
+        return pd.DataFrame(rows).astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(numbers, float))
 
-    def _space_group(self, crystal: Crystal) -> int:
-        return _space_group(crystal, self.symprec_ang)
+    def _space_group(self, crystal: Crystal | None) -> int | None:
+        return None if crystal is None else _space_group(crystal, self.symprec_ang)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,6 +88,7 @@ class ScoreResults(Tabled):
 
     rms_loose, rms_strict: displacement of the best match in units of (V/n)^(1/3); None without a match.
     space_groups: of the predicted and the true crystal. volume_error: predicted / true per atom, less 1.
+    cautions: what is to be known of how the two were read.
     """
 
     rms_loose: float | None
@@ -85,6 +96,7 @@ class ScoreResults(Tabled):
     space_groups: tuple[int, int]
     volume_error: float
     distances: StructureDistances
+    cautions: tuple[str, ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:
@@ -132,13 +144,15 @@ def relax(
     *,
     potential: str | None = None,
     settings: SettingsLike = None,
+    elements: Sequence[str] = (),
 ) -> RelaxResults:
     """Relax cells and positions of crystals together.
 
-    structures: pymatgen structures, records, or files that pymatgen reads (CIF, POSCAR, …). potential: as in
-    `relax.potential`, default that of the settings, of which the section relax is read.
-    A crystal that cannot be relaxed is a row with the status `dropped` and a reason. Raises UserError for a file that
-    cannot be read and for a potential that is not there.
+    structures: pymatgen structures, records, or files with one crystal or several (CIF, POSCAR, what ASE reads).
+    potential: as in `relax.potential`, default that of the settings, of which the section relax is read. elements: symbols
+    for POSCAR and LAMMPS files that name none, in the order of their counts or types.
+    What cannot be read is a row with the status `failed`, what cannot be relaxed one with `dropped`, each with a reason; the
+    others are relaxed. Raises UserError for a file that is not there and for a potential that is not there.
     """
     from tqdm import tqdm
 
@@ -150,21 +164,28 @@ def relax(
     given = _several(structures)
     if not given:
         raise UserError("no structure was given; give at least one file or pymatgen Structure")
-    starts = [as_crystal(structure) for structure in given]
+    read = [found for structure in given for found in _read(structure, elements)]
     loaded = load_potential(potential or chosen.relax.potential, chosen.relax.device)
     references = read_references(loaded)
+    starts = [found.crystal for found in read if found.crystal is not None]
     with tqdm(total=len(starts), desc="relax", leave=False, disable=None) as bar:
-        ends = relax_crystals(starts, chosen.relax, loaded, bar.update)
+        relaxed = iter(relax_crystals(starts, chosen.relax, loaded, bar.update))
+    ends = [Relaxation("failed", found.reason) if found.crystal is None else next(relaxed) for found in read]
     formation = [
         None
         if references is None or end.crystal is None or end.energy_ev_per_atom is None
         else formation_energy_ev_per_atom(end.crystal, end.energy_ev_per_atom, references)
         for end in ends
     ]
-    names = tuple(_name(structure, start) for structure, start in zip(given, starts))
-    label = f"{loaded.name} {loaded.content_hash[:12]}"
-    symprec = chosen.ranking.symprec_ang
-    return RelaxResults(names, tuple(starts), tuple(ends), tuple(formation), label, symprec)
+    return RelaxResults(
+        tuple(found.name for found in read),
+        tuple(found.crystal for found in read),
+        tuple(found.cautions for found in read),
+        tuple(ends),
+        tuple(formation),
+        f"{loaded.name} {loaded.content_hash[:12]}",
+        chosen.ranking.symprec_ang,
+    )
 
 
 def score(
@@ -173,21 +194,23 @@ def score(
     *,
     potential: str | None = None,
     settings: SettingsLike = None,
+    elements: Sequence[str] = (),
 ) -> ScoreResults:
     """Compare a predicted crystal with the true one: match, RMS and the metrics of AlphaCrystal-II.
 
-    potential: also compare energies by it, such as `m3gnet`. Raises UserError for files that cannot be read and for
-    crystals of different formulas.
+    potential: also compare energies by it, such as `m3gnet`. elements: as in `relax`. Raises UserError for files that
+    cannot be read or hold several crystals, and for crystals of different formulas.
     """
     from mapcsp.metrics.match import LOOSE, STRICT, match_rms
     from mapcsp.metrics.structures import compare_structures
 
     chosen = as_settings(settings)
-    p, t = as_crystal(predicted), as_crystal(true)
+    read = [_read_one(structure, elements) for structure in (predicted, true)]
+    p, t = read[0][1], read[1][1]
     formulas = [to_structure(c).composition.reduced_formula for c in (p, t)]
     if formulas[0] != formulas[1]:
         raise UserError(
-            f"{_name(predicted, p)} is {formulas[0]} and {_name(true, t)} is {formulas[1]}; only crystals of one formula "
+            f"{read[0][0].name} is {formulas[0]} and {read[1][0].name} is {formulas[1]}; only crystals of one formula "
             "can be compared"
         )
     energies = None
@@ -211,19 +234,24 @@ def score(
         (_space_group(p, symprec), _space_group(t, symprec)),
         (p.volume_ang3 / p.n_atoms) / (t.volume_ang3 / t.n_atoms) - 1,
         distances,
+        tuple(f"{found.name}: {caution}" for found, _ in read for caution in found.cautions),
     )
 
 
 def write_cif_files(results: RelaxResults, folder: Path) -> list[str]:
-    """Write the relaxed crystals as `<folder>/<name>.cif`, named like their files; dropped ones have no file.
+    """Write the relaxed crystals as `<folder>/<name>.cif`, named like their files; others have no file.
 
-    Returns the names of the files in the order of the results, empty where there is none.
+    The second crystal of `frames.xyz` becomes `frames_2.cif`. Returns the names of the files in the order of the results,
+    empty where there is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
     for name, structure in zip(results.names, results.structures):
+        path, frame = name, ""
+        if found := re.fullmatch(r"(.*)#(\d+)", name):
+            path, frame = found[1], f"_{found[2]}"
         # POSCAR files of different folders have one name.
-        stem, number = Path(name).stem, 1
+        stem, number = f"{Path(path).stem}{frame}", 1
         while (file := f"{stem}{'' if number == 1 else f'_{number}'}.cif") in written:
             number += 1
         if structure is not None:
@@ -232,50 +260,28 @@ def write_cif_files(results: RelaxResults, folder: Path) -> list[str]:
     return written
 
 
-def as_crystal(structure: StructureLike) -> Crystal:
-    """A crystal from a record, a pymatgen structure or a file; raises UserError, naming the file."""
+def _read(structure: StructureLike, elements: Sequence[str]) -> list[ReadCrystal]:
+    """The crystals of a file, or the one given, with their names."""
     if isinstance(structure, Crystal):
-        return structure
+        return [ReadCrystal(str(to_structure(structure).composition.reduced_formula), structure)]
     if isinstance(structure, Structure):
-        try:
-            return from_structure(structure)
-        except (ValueError, AttributeError) as error:
-            raise UserError(f"a structure cannot be used: {error}; {_EXPECTED}") from None
-    return _read(Path(structure))
+        return [from_pymatgen(structure)]
+    return read_crystals(Path(structure), elements)
 
 
-def _read(path: Path) -> Crystal:
-    if not path.is_file():
-        raise UserError(f"{path} is not a file; give a CIF or POSCAR file")
-    try:
-        with warnings.catch_warnings():
-            # Rounded coordinates and the like, which pymatgen mends.
-            warnings.simplefilter("ignore")
-            structure = Structure.from_file(str(path))
-    except Exception as error:
-        # pymatgen's readers of many formats raise whatever their parsing meets.
-        raise UserError(
-            f"{path} cannot be read as a crystal ({str(error).strip() or type(error).__name__}); {_EXPECTED}"
-        ) from None
-    try:
-        return from_structure(structure)
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}: {error}; {_EXPECTED}") from None
-
-
-_EXPECTED = "give an ordered crystal as CIF or POSCAR"
+def _read_one(structure: StructureLike, elements: Sequence[str]) -> tuple[ReadCrystal, Crystal]:
+    if isinstance(structure, str | Path):
+        return read_one_crystal(Path(structure), elements)
+    (found,) = _read(structure, elements)
+    if found.crystal is None:
+        raise UserError(f"a structure cannot be used ({found.reason}); give an ordered crystal")
+    return found, found.crystal
 
 
 def _several(structures: StructureLike | Iterable[StructureLike]) -> list[StructureLike]:
     if isinstance(structures, Structure | Crystal | str | Path):
         return [structures]
     return list(structures)
-
-
-def _name(structure: StructureLike, crystal: Crystal) -> str:
-    if isinstance(structure, str | Path):
-        return str(structure)
-    return str(to_structure(crystal).composition.reduced_formula)
 
 
 def _space_group(crystal: Crystal, symprec_ang: float) -> int:

@@ -86,6 +86,21 @@ def formula_arguments(command: Command) -> Command:
     return checked  # type: ignore[return-value]
 
 
+def elements_option(command: Command) -> Command:
+    """`--elements Ti,O`, the argument `elements`: symbols for files that name none."""
+
+    def split(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
+        return tuple(value.replace(",", " ").split())
+
+    return click.option(
+        "--elements",
+        metavar="Ti,O",
+        default="",
+        callback=split,
+        help="Elements of POSCAR and LAMMPS files that name none, in the order of their counts or types.",
+    )(command)
+
+
 def overrides_option(command: Command) -> Command:
     """`--config FILE` and `--set KEY=VALUE`, together the argument `config`: settings that differ from the defaults."""
 

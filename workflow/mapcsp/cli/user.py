@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mapcsp.cli.options import FOLDER, OLD_FILE, WholeNumber, formula_arguments, overrides_option
+from mapcsp.cli.options import (
+    FOLDER,
+    OLD_FILE,
+    WholeNumber,
+    elements_option,
+    formula_arguments,
+    overrides_option,
+)
 from mapcsp.cli.printing import near, print_columns, print_table, write_csv_file, writing
 from mapcsp.cli.root import PREDICTION, cli
 
@@ -180,33 +187,46 @@ def maps(
 @click.argument("files", nargs=-1, required=True, type=OLD_FILE)
 @click.option("--out", type=FOLDER, help="Write relaxed CIF files and energies.csv there.")
 @click.option("--potential", help=f"{POTENTIALS}.  [default: that of the settings]")
+@elements_option
 @overrides_option
-def relax(files: tuple[Path, ...], out: Path | None, potential: str | None, config: dict[str, Any]) -> None:
-    """Relax crystals from CIF or POSCAR files.
+def relax(
+    files: tuple[Path, ...],
+    out: Path | None,
+    potential: str | None,
+    elements: tuple[str, ...],
+    config: dict[str, Any],
+) -> None:
+    """Relax crystals from structure files.
 
-    Cells and positions relax together, in the cells given. Prints energies, space groups and the change of volume;
-    a crystal that cannot be relaxed is `dropped`, with the reason.
+    Reads CIF, POSCAR and every format with a cell that ASE reads; a file with several blocks or frames has a row for
+    each, such as frames.xyz#3. Cells and positions relax together, in the cells given. Prints energies, space groups and
+    the change of volume. A crystal that cannot be read is `failed` and one that cannot be relaxed is `dropped`, with the
+    reason; the others are relaxed. What was read with a caution is said. The exit status is 1 if any is `failed`.
 
     \b
     Examples:
       mapcsp relax guess.cif
       mapcsp relax structures/*.cif --out relaxed --set relax.fmax_ev_per_ang=0.01
-      mapcsp relax POSCAR --potential chgnet
+      mapcsp relax POSCAR --elements Ti,O --potential chgnet
     """
     from mapcsp.api.structures import relax as run
     from mapcsp.api.structures import write_cif_files
 
-    results = run(list(files), potential=potential, settings=config)
+    results = run(list(files), potential=potential, settings=config, elements=elements)
     table = results.table
     shown = ["name", "formula", "status", "energy_ev_per_atom", "formation_energy_ev_per_atom"]
     shown += ["volume_change", "space_group_before", "space_group", "max_force_ev_per_ang", "n_steps"]
     print_table(table[shown])
     for row in table[table["reason"] != ""].itertuples():
         click.echo(f"{row.name}: {row.reason}")
+    for row in table[table["caution"] != ""].itertuples():
+        click.echo(f"{row.name}: caution: {row.caution}")
     if out is not None:
         with writing(out):
             table["cif"] = write_cif_files(results, out)
         write_csv_file(table, out / "energies.csv")
+    if (table["status"] == "failed").any():
+        sys.exit(1)
 
 
 @cli.add(PREDICTION)
@@ -214,12 +234,20 @@ def relax(files: tuple[Path, ...], out: Path | None, potential: str | None, conf
 @click.argument("true", type=OLD_FILE)
 @click.option("--potential", help=f"Also compare energies by {POTENTIALS}.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the table there, as CSV.")
+@elements_option
 @overrides_option
-def score(pred: Path, true: Path, potential: str | None, out: Path | None, config: dict[str, Any]) -> None:
+def score(
+    pred: Path,
+    true: Path,
+    potential: str | None,
+    out: Path | None,
+    elements: tuple[str, ...],
+    config: dict[str, Any],
+) -> None:
     """Compare a predicted crystal PRED with the TRUE one.
 
-    Both are CIF or POSCAR files. Prints whether they match, loosely and strictly, and the metrics of AlphaCrystal-II
-    in definitions that do not depend on the choice of cell, origin or order.
+    Both are files of one crystal, as for `mapcsp relax`. Prints whether they match, loosely and strictly, and the metrics
+    of AlphaCrystal-II in definitions that do not depend on the choice of cell, origin or order.
 
     \b
     Examples:
@@ -228,9 +256,11 @@ def score(pred: Path, true: Path, potential: str | None, out: Path | None, confi
     """
     from mapcsp.api.structures import score as run
 
-    table = run(pred, true, potential=potential, settings=config).table
-    print_table(table)
-    write_csv_file(table, out)
+    results = run(pred, true, potential=potential, settings=config, elements=elements)
+    print_table(results.table)
+    for caution in results.cautions:
+        click.echo(f"caution: {caution}")
+    write_csv_file(results.table, out)
 
 
 def _entries(

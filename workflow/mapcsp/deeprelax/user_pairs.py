@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from mapcsp.crystals import from_structure, reduce_lattice
+from mapcsp.crystals import reduce_lattice
 from mapcsp.deeprelax.pairs import SITE_TOLERANCE, RelaxPair, align_pair, centred_pair, reduced_crystal
 from mapcsp.errors import UserError
 from mapcsp.records import Crystal
+from mapcsp.structure_files.read import read_one_crystal
 
 COLUMNS = (
     "id",
@@ -75,12 +77,10 @@ def _read_folders(unrelaxed: Path, relaxed: Path) -> list[tuple[str, Crystal, Cr
 
 
 def _read_cif(path: Path) -> Crystal:
-    from pymatgen.core import Structure
-
-    try:
-        return from_structure(Structure.from_file(path))
-    except ValueError as error:
-        raise UserError(f"{path} holds no ordered crystal ({error})") from None
+    found, crystal = read_one_crystal(path)
+    for caution in found.cautions:
+        warnings.warn(f"{path}: {caution}", stacklevel=2)
+    return crystal
 
 
 def _read_table(path: Path) -> list[tuple[str, Crystal, Crystal]]:

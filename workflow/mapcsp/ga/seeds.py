@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mapcsp.crystals import from_structure
+from mapcsp.crystals import from_structure, to_structure
 from mapcsp.errors import UserError
 from mapcsp.ga.genes import GeneKind, GeneLayout, sound_cells
 from mapcsp.records import Crystal, LabelPrediction, SeedGeometry
+from mapcsp.structure_files.read import EXPECTED, read_crystals
 from mapcsp.symmetry.cells import cell_volume_ang3, scale_to_volume
 from mapcsp.symmetry.labels import encode_canonical
 
@@ -84,15 +86,15 @@ def read_user_seeds(
 ) -> dict[str, list[SeedGeometry]]:
     """Map the user's crystals onto a formula, in every way that its amounts allow.
 
-    files: CIF files. amounts: atoms of each element in the formula. Returns geometries by label key, for the labels of
-    the task alone; crystals of another composition are passed over. The cell is scaled to the predicted volume unless the
-    crystal has the formula itself. Raises UserError for a file that cannot be read.
+    files: structure files, each with one crystal or several. amounts: atoms of each element in the formula. Returns
+    geometries by label key, for the labels of the task alone; crystals of another composition are passed over. The cell
+    is scaled to the predicted volume unless the crystal has the formula itself. Raises UserError for a file that cannot be
+    read.
     """
     found: dict[str, list[SeedGeometry]] = {}
     by_key = {prediction.label.key: prediction for prediction in labels}
     for name in files:
-        crystal = _read_cif(Path(name))
-        for renamed, own in _substitutions(crystal, amounts):
+        for renamed, own in (s for c in seed_crystals(Path(name)) for s in _substitutions(c, amounts)):
             try:
                 encoded = encode_canonical(renamed)
             except ValueError as error:
@@ -112,17 +114,22 @@ def read_user_seeds(
 
 
 @lru_cache(maxsize=256)
-def _read_cif(path: Path) -> Crystal:
-    from pymatgen.core import Structure
+def seed_crystals(path: Path) -> tuple[Crystal, ...]:
+    """The primitive cells of the crystals in a file; warns of what is to be known of how they were read.
 
-    if not path.exists():
-        raise UserError(f"reconstruct.seed_structures: {path} does not exist; name CIF files that do")
+    Raises UserError if one of them cannot be read.
+    """
+    crystals = []
     try:
-        return from_structure(Structure.from_file(str(path)).get_primitive_structure())
-    except ValueError as error:
-        raise UserError(
-            f"reconstruct.seed_structures: {path} cannot be used ({error}); fix or remove it"
-        ) from None
+        for found in read_crystals(path):
+            if found.crystal is None:
+                raise UserError(f"{found.name} cannot be read as a crystal ({found.reason}); {EXPECTED}")
+            for caution in found.cautions:
+                warnings.warn(f"reconstruct.seed_structures: {found.name}: {caution}", stacklevel=2)
+            crystals.append(from_structure(to_structure(found.crystal).get_primitive_structure()))
+    except UserError as error:
+        raise UserError(f"reconstruct.seed_structures: {error}") from None
+    return tuple(crystals)
 
 
 def _substitutions(crystal: Crystal, amounts: dict[str, int]) -> list[tuple[Crystal, bool]]:

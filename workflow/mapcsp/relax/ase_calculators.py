@@ -19,13 +19,20 @@ class AsePotential:
     """An ASE calculator behind `mapcsp.relax.potential.Potential`; structures are evaluated one after another."""
 
     def __init__(
-        self, name: str, calculator: Any, content_hash: str, elements: frozenset[str], needs_mp2020: bool
+        self,
+        name: str,
+        calculator: Any,
+        content_hash: str,
+        elements: frozenset[str],
+        needs_mp2020: bool,
+        cutoff_ang: float | None = None,
     ) -> None:
         """Wrap a calculator that gives energy (eV), forces (eV/Å) and stress (eV/Å³)."""
         self.name = name
         self.content_hash = content_hash
         self.elements = elements
         self.needs_mp2020 = needs_mp2020
+        self.cutoff_ang = cutoff_ang
         self._calculator = calculator
 
     def evaluate_batch(self, batch: AtomBatch) -> BatchEvaluation:
@@ -84,7 +91,9 @@ def load_sevennet(name: str, device: str) -> AsePotential:
         warnings.simplefilter("ignore")  # that no GPU accelerator is installed
         calculator = SevenNetCalculator(_SEVENNET[name], device=device)
     elements = frozenset(SYMBOLS[int(z) - 1] for z in calculator.type_map if int(z) <= len(SYMBOLS))
-    return AsePotential(name, calculator, state_hash(calculator.model), elements, needs_mp2020=True)
+    return AsePotential(
+        name, calculator, state_hash(calculator.model), elements, True, float(calculator.cutoff)
+    )
 
 
 def state_hash(module: Any) -> str:

@@ -37,6 +37,7 @@ class CHGNetPotential:
         with redirect_stdout(io.StringIO()):  # it prints its size
             self._model = CHGNet.load(use_device=device, verbose=False)
         self.content_hash = state_hash(self._model)
+        self.cutoff_ang: float | None = float(self._model.graph_converter.atom_graph_cutoff)
 
     def evaluate_batch(self, batch: AtomBatch) -> BatchEvaluation:
         """Evaluate structures in CHGNet's own batches; raises UnsupportedElementError."""

@@ -9,6 +9,7 @@ import numpy as np
 from mapcsp.crystals import reduce_lattice, wrap
 from mapcsp.elements import atomic_number, covalent_radius_ang
 from mapcsp.records import Crystal
+from mapcsp.relax.fragments import interaction_fault
 from mapcsp.relax.neighbours import find_neighbours
 from mapcsp.relax.potential import AtomBatch, Potential
 
@@ -34,16 +35,37 @@ class GuardVerdict:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class EndVerdict:
+    """What is wrong with a relaxed structure, so that it is dropped, and what is doubtful; empty texts if nothing."""
+
+    fault: str = ""
+    caution: str = ""
+
+
 def check_start(crystal: Crystal, potential: Potential) -> GuardVerdict:
     """Reject a structure that no relaxation can save, and push clashing atoms apart; never raises on bad numbers."""
     reason = _fault(crystal, potential)
     if reason:
         return GuardVerdict(None, reason)
-    return separate_atoms(crystal)
+    verdict = separate_atoms(crystal)
+    if verdict.crystal is None:
+        return verdict
+    # No step would bring together what does not interact.
+    fault, _ = interaction_fault(verdict.crystal, potential.cutoff_ang, potential.name)
+    return GuardVerdict(None, fault) if fault else verdict
 
 
-def check_end(crystal: Crystal, volume_change: float, max_volume_change: float) -> str:
-    """Why a relaxed structure is no result, or an empty text."""
+def check_end(
+    crystal: Crystal, volume_change: float, max_volume_change: float, potential: Potential
+) -> EndVerdict:
+    """Why a relaxed structure is no result, and what is to be said of one that is."""
+    if fault := _end_fault(crystal, volume_change, max_volume_change):
+        return EndVerdict(fault)
+    return EndVerdict(*interaction_fault(crystal, potential.cutoff_ang, potential.name))
+
+
+def _end_fault(crystal: Crystal, volume_change: float, max_volume_change: float) -> str:
     if abs(volume_change) > max_volume_change:
         return f"the volume changed by {volume_change:+.0%}, more than relax.max_volume_change allows"
     nearest, share = nearest_contacts(crystal)

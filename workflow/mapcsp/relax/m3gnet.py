@@ -55,6 +55,7 @@ class M3GNet:
         # Elements without training data kept a reference of zero (1e-16): Po, At, Rn, Fr, Ra. Entry 0 is padding.
         self.elements = frozenset(SYMBOLS[int(z) - 1] for z in np.flatnonzero(np.abs(refs) > 1e-9))
         self._refs_ev, self._scale_ev, self._shift_ev = refs, config.std, config.mean
+        self.cutoff_ang: float | None = config.cutoff
         self._cutoff, self._inner_cutoff = config.cutoff, config.threebody_cutoff
         self._network = _Network(tensors, self._cutoff, self._inner_cutoff, config.n_blocks, self.device)
         self._edges_per_call = _EDGES_PER_CALL_CUDA if self.device.type == "cuda" else _EDGES_PER_CALL_CPU

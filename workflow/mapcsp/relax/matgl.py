@@ -44,6 +44,7 @@ class MatglPotential:
         network.calc_hessian = False
         self.content_hash = state_hash(network)
         self.elements = frozenset(network.model.element_types) & frozenset(SYMBOLS)
+        self.cutoff_ang: float | None = float(network.model.cutoff)
         self._converter = Atoms2Graph(network.model.element_types, network.model.cutoff)
 
     def evaluate_batch(self, batch: AtomBatch) -> BatchEvaluation:

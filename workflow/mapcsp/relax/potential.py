@@ -75,12 +75,14 @@ class Potential(Protocol):
 
     name: as in `settings.relax.potential`. content_hash: identifies its parameters. elements: symbols it was trained
     on. needs_mp2020: True if its energies are raw PBE(+U) of the Materials Project, so that MP2020 corrections apply.
+    cutoff_ang: atoms further apart do not interact, unless through others between them; None if that is not known.
     """
 
     name: str
     content_hash: str
     elements: frozenset[str]
     needs_mp2020: bool
+    cutoff_ang: float | None
 
     def evaluate_batch(self, batch: AtomBatch) -> BatchEvaluation:
         """Evaluate structures together; the input is not changed. Raises UnsupportedElementError."""

@@ -69,7 +69,7 @@ def relax_crystals(
             prepared.append(_Prepared(i, crystal, transform, verdict.reason))
 
     def finish(k: int, end: End) -> None:
-        done[prepared[k].index] = _relaxation(prepared[k], end, settings)
+        done[prepared[k].index] = _relaxation(prepared[k], end, settings, potential)
         report(1)
 
     shown = None if on_frame is None else _by_place(on_frame, prepared)
@@ -139,7 +139,7 @@ def _limits(settings: RelaxSettings) -> Limits:
     )
 
 
-def _relaxation(prepared: _Prepared, end: End, settings: RelaxSettings) -> Relaxation:
+def _relaxation(prepared: _Prepared, end: End, settings: RelaxSettings, potential: Potential) -> Relaxation:
     n = prepared.crystal.n_atoms
     initial = None if end.initial_energy_ev is None else end.initial_energy_ev / n
     notes = [prepared.note] if prepared.note else []
@@ -149,8 +149,9 @@ def _relaxation(prepared: _Prepared, end: End, settings: RelaxSettings) -> Relax
     lattice = np.linalg.inv(prepared.transform) @ end.lattice_ang
     relaxed = Crystal(lattice, prepared.crystal.species, wrap(end.positions_ang @ np.linalg.inv(lattice)))
     change = relaxed.volume_ang3 / prepared.crystal.volume_ang3 - 1
-    fault = check_end(relaxed, change, settings.max_volume_change)
-    reason = "; ".join([*notes, *([fault or end.reason] if fault or end.reason else [])])
+    verdict = check_end(relaxed, change, settings.max_volume_change, potential)
+    fault = verdict.fault or _no_forces(end)
+    reason = "; ".join(filter(None, [*notes, fault or end.reason, verdict.caution]))
     return Relaxation(
         "dropped" if fault else end.status,
         reason,
@@ -162,3 +163,13 @@ def _relaxation(prepared: _Prepared, end: End, settings: RelaxSettings) -> Relax
         change,
         end.n_steps,
     )
+
+
+def _no_forces(end: End) -> str:
+    """Why a relaxation that ended without any force tells nothing, or an empty text.
+
+    Rounding alone leaves more force and stress than none where atoms interact, at any minimum.
+    """
+    if end.max_force_ev_per_ang == 0 and end.max_stress_gpa == 0:
+        return "atoms do not interact: the potential gives no force and no stress at all, which is no minimum"
+    return ""
