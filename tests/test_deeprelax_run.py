@@ -80,7 +80,9 @@ def test_the_shipped_model_relaxes_pools_the_same_way_twice(tmp_path: Path):
 
 
 def test_a_model_that_is_none_is_named():
-    with pytest.raises(UserError, match="'maps' is no DeepRelax model"):
+    with pytest.raises(
+        UserError, match="relax.prerelax: 'maps' is not one of its models; choose one of deeprelax"
+    ):
         default_weights("maps")
 
 

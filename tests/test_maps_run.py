@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 from known_maps import label_prediction
+from mapcsp import registry
 from mapcsp.elements import element_features
 from mapcsp.errors import StoreError, UserError
-from mapcsp.maps import models
 from mapcsp.maps.labels import DistanceGroups
 from mapcsp.maps.models import MapModel, load_model, load_weights, save_model
 from mapcsp.maps.predict import predict_content_map, predict_label_maps
@@ -64,10 +64,10 @@ def registered(tmp_path: Path, monkeypatch) -> Path:
     """A resources folder whose registry names one map network, `toy`."""
     resources = tmp_path / "resources"
     (resources / "models").mkdir(parents=True)
-    (resources / models.REGISTRY).write_text(
+    (resources / registry.REGISTRY).write_text(
         "toy: {stage: maps, folder: toy}\nother: {stage: symmetry, folder: other}\n", encoding="utf-8"
     )
-    monkeypatch.setattr(models, "resource_path", lambda name: resources / name)
+    monkeypatch.setattr(registry, "resource_path", lambda name: resources / name)
     load_model.cache_clear()
     return resources
 
@@ -128,7 +128,7 @@ def test_weights_survive_the_file(tmp_path):
 
 
 def test_a_model_that_is_not_in_the_registry_is_named(registered):
-    with pytest.raises(UserError, match=r"maps.model: 'other' is no map network; the registry has toy"):
+    with pytest.raises(UserError, match=r"maps.model: 'other' is not one of its models; choose one of toy"):
         load_model("other")
 
 

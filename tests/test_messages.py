@@ -97,7 +97,10 @@ COMMANDS = {
         ("predict NaCl --set ranking.top_k", "--set ranking.top_k: expected KEY=VALUE, such as"),
         ("predict NaCl --set seed=1 --set seed.x=1", "seed.x=1: seed is no section"),
         ("predict NaCl --set reconstruct.mode=x", "reconstruct.mode: .*'full', 'cmcrystal' or 'dmcrystal'"),
-        ("predict NaCl --set maps.model=x", "model x has no weights in .*; choose one of .*registry.yaml"),
+        (
+            "predict NaCl --set maps.model=x",
+            "maps.model: 'x' is not one of its models; choose one of alphacrystal",
+        ),
         ("predict NaCl --config none.yaml", "'--config': File 'none.yaml' does not exist"),
         ("predict NaCl --config broken.yaml", "broken.yaml line 3 is not YAML.*correct it"),
         (
@@ -108,10 +111,13 @@ COMMANDS = {
         ("predict NaCl --cores 0", "'--cores': 0 is not in the range x>=1"),
         (
             "symmetry NaCl --set symmetry.model=x",
-            "symmetry.model: 'x' predicts no symmetry; the registry has .*symmetry",
+            "symmetry.model: 'x' is not one of its models; choose one of cryspnet, symmetry",
         ),
-        ("maps NaCl --set maps.model=x", "maps.model: 'x' is no map network; the registry has alphacrystal"),
-        ("maps NaCl --set maps.model=symmetry", "maps.model: 'symmetry' is no map network"),
+        (
+            "maps NaCl --set maps.model=x",
+            "maps.model: 'x' is not one of its models; choose one of alphacrystal",
+        ),
+        ("maps NaCl --set maps.model=symmetry", "maps.model: 'symmetry' is not one of its models"),
     ],
     "crystals": [
         ("relax", "Missing argument 'FILES...'; see `mapcsp relax --help`"),

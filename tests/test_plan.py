@@ -1,6 +1,7 @@
 """The plan: one search a (formula, space group), dealt into jobs that a new formula disturbs as little as it can."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,10 +106,20 @@ def test_a_task_holds_the_labels_of_its_space_group_and_their_maps():
     assert all(t.status == "ready" and t.reason == "" for t in tasks)
 
 
-def test_the_seed_of_a_task_comes_from_run_formula_and_space_group():
+def test_the_seed_of_a_task_comes_from_run_composition_and_space_group():
     first, second = plan_formula(prediction(), maps_for(prediction()), 7)
-    assert first.seed == derive_seed(7, "NaCl", 225)
-    assert second.seed == derive_seed(7, "NaCl", 221)
+    assert first.seed == derive_seed(7, "Cl1 Na1", 225)
+    assert second.seed == derive_seed(7, "Cl1 Na1", 221)
+
+
+def test_the_name_of_a_row_and_the_order_of_its_formula_decide_no_seed():
+    usual = prediction()
+    other = replace(usual, id="row-7", formula="ClNa")
+    seeds = [[t.seed for t in plan_formula(p, maps_for(p), 7)] for p in (usual, other)]
+    assert seeds[0] == seeds[1]
+    # Nor does it whether z was given: of the same label, the search starts alike.
+    fixed = prediction(labels=(label(225, z=2),), groups=((225, 1.0),))
+    assert plan_formula(fixed, maps_for(fixed), 7)[0].seed == seeds[0][0]
 
 
 def test_a_space_group_without_labels_is_infeasible_and_says_why():

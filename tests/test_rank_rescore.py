@@ -68,9 +68,21 @@ def test_without_a_second_potential_the_stage_says_so(tmp_path):
     settings = tmp_path / "rescore.json"
     settings.write_text(json.dumps(RescoreSettings(potential="none").model_dump(mode="json")))
     with pytest.raises(UserError, match="nothing to do"):
-        run_rescore(tmp_path / "relaxed.jsonl", settings, tmp_path / "out.jsonl")
+        run_rescore(tmp_path / "relaxed.jsonl", settings, tmp_path / "out.jsonl", "cpu")
     assert RescoreSettings(potential="none").second_potential() is None
     assert RescoreSettings(potential="sevennet-l3i5").second_potential() == "sevennet-l3i5"
+
+
+def test_the_device_of_the_relaxation_holds_for_the_second_potential(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    settings = tmp_path / "rescore.json"
+    settings.write_text(json.dumps(RescoreSettings(potential="sevennet-l3i5").model_dump(mode="json")))
+    with pytest.raises(
+        UserError, match="relax.device is `cuda`, but torch finds none; set it to auto or cpu"
+    ):
+        run_rescore(tmp_path / "relaxed.jsonl", settings, tmp_path / "out.jsonl", "cuda")
 
 
 def test_sevennet_without_forces_gives_the_energies_that_it_gives_with_them(tmp_path):
@@ -81,7 +93,7 @@ def test_sevennet_without_forces_gives_the_energies_that_it_gives_with_them(tmp_
     settings = tmp_path / "rescore.json"
     settings.write_text(json.dumps(RescoreSettings(potential="auto").model_dump(mode="json")))
     write_records(tmp_path / "relaxed.jsonl", RelaxedPool, [known.salt_pool(), known.oxide_pool()])
-    run_rescore(tmp_path / "relaxed.jsonl", settings, tmp_path / "out.jsonl")
+    run_rescore(tmp_path / "relaxed.jsonl", settings, tmp_path / "out.jsonl", "cpu")
     salt, oxide = read_records(tmp_path / "out.jsonl", RelaxedPool)
     crystals = [known.rocksalt(), known.cesium_chloride_type(), known.perovskite()]
     full = [

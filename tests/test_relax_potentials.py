@@ -7,9 +7,10 @@ import known_matgl
 import numpy as np
 import pytest
 from mapcsp.crystals import from_structure, to_structure
+from mapcsp.devices import choose_device
 from mapcsp.errors import UnsupportedElementError, UserError
 from mapcsp.records import Crystal
-from mapcsp.relax.backends import choose_device, load_potential
+from mapcsp.relax.backends import load_potential
 from mapcsp.relax.fetch import default_weights_path
 from mapcsp.relax.matgl import check_energies
 from mapcsp.relax.potential import Potential, batch_crystals, evaluate

@@ -236,7 +236,12 @@ def test_the_files_to_repeat_a_run_are_its_settings_and_its_list(page):
     repeated = parse_settings(json.loads(content["settings.json"]))
     assert repeated.report.title == "Salt & co" and repeated.seed == 1
     assert {name for name in SECTIONS} <= set(json.loads(content["settings.json"]))
-    assert content["formulas.csv"] == "formula,z,space_group\nNaCl,1,\nSrTiO3,,\nXeF2,,\n"
+    # With the ids, which name every file of the results.
+    assert content["formulas.csv"] == (
+        "formula,id,z,space_group\nNaCl,NaCl,1,\nSrTiO3,SrTiO3,,\nXeF2,XeF2,,\n"
+    )
+    # What `auto` came to, so that the repeated run does the same where SevenNet is installed.
+    assert repeated.rescore.potential == "none"
 
 
 def test_predicted_maps_stand_beside_the_structure_they_belong_to(page):

@@ -1,10 +1,15 @@
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import mapcsp.training.symmetry.train_labels as module
 import numpy as np
 import pytest
 import torch
+from mapcsp.errors import StoreError
 from mapcsp.records import Crystal, Label
+from mapcsp.store import read_tensors, write_tensors
 from mapcsp.symmetry.geometry import label_geometry
 from mapcsp.symmetry.memory import read_memory, write_memory
 from mapcsp.training.encoded import EncodedKnown, encode_known
@@ -59,7 +64,9 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(tmp_path: Path
     rows = halides()
     memory = build_memory(rows)
     settings = SymmetryTraining(epochs=2, batch=8)
-    whole = train_symmetry(memory, rows, settings, tmp_path / "a.pt", tmp_path / "a.csv", progress=False)
+    whole = train_symmetry(
+        memory, rows, settings, tmp_path / "a.safetensors", tmp_path / "a.csv", progress=False
+    )
 
     judge, calls = module._judge, []
 
@@ -71,11 +78,73 @@ def test_a_killed_training_goes_on_and_ends_as_an_undisturbed_one(tmp_path: Path
 
     monkeypatch.setattr(module, "_judge", killed_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
-        train_symmetry(memory, rows, settings, tmp_path / "b.pt", tmp_path / "b.csv", progress=False)
+        train_symmetry(memory, rows, settings, tmp_path / "b.safetensors", tmp_path / "b.csv", progress=False)
     monkeypatch.setattr(module, "_judge", judge)
-    again = train_symmetry(memory, rows, settings, tmp_path / "b.pt", tmp_path / "b.csv", progress=False)
+    again = train_symmetry(
+        memory, rows, settings, tmp_path / "b.safetensors", tmp_path / "b.csv", progress=False
+    )
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+
+
+def test_a_checkpoint_runs_no_code_when_it_is_read(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    rows = halides()
+    path = tmp_path / "c.safetensors"
+    train_symmetry(build_memory(rows), rows, SymmetryTraining(1, 8), path, tmp_path / "c.csv", progress=False)
+    tensors, metadata = read_tensors(path)
+    assert set(metadata) == {"state"} and json.loads(metadata["state"])["epoch"] == 1
+    assert {name.partition("/")[0] for name in tensors} == {"network", "mean", "best", "optimiser", "rng"}
+
+
+@pytest.mark.parametrize("changed", ["settings", "crystals"])
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(tmp_path: Path, changed, capsys) -> None:
+    torch.set_num_threads(1)
+    rows = halides()
+    memory, settings = build_memory(rows), SymmetryTraining(epochs=1, batch=8)
+    path, curve = tmp_path / "c.safetensors", tmp_path / "c.csv"
+    train_symmetry(memory, rows, settings, path, curve, progress=False)
+    if changed == "settings":
+        settings = replace(settings, seed=2)
+    else:
+        rows = rows[:-1]
+    again = train_symmetry(memory, rows, settings, path, curve, progress=False)
+    assert "c.safetensors is of another training; starting anew" in capsys.readouterr().out
+    alone = train_symmetry(
+        memory, rows, settings, tmp_path / "d.safetensors", tmp_path / "d.csv", progress=False
+    )
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in alone.state_dict().items())
+    assert curve.read_text() == (tmp_path / "d.csv").read_text()
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "c.safetensors", {"x": np.zeros(2)})
+    rows = halides()
+    with pytest.raises(StoreError, match="c.safetensors is no checkpoint of a training; delete it"):
+        train_symmetry(
+            build_memory(rows),
+            rows,
+            SymmetryTraining(1, 8),
+            tmp_path / "c.safetensors",
+            tmp_path / "c.csv",
+            progress=False,
+        )
+
+
+def test_nothing_reads_or_writes_pickles() -> None:
+    """A pickle runs code when it is read; safetensors, JSON and parquet do not."""
+    package = Path(module.__file__).parents[2]
+    pickling = re.compile(
+        r"torch\.(save|load)\(|\bpickle\b|joblib|allow_pickle|shelve|np\.(save|load)\(|read_pickle"
+    )
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(package.rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if pickling.search(line)
+    ]
+    assert found == []
 
 
 def test_the_cell_network_learns_the_sizes_of_ions(tmp_path: Path) -> None:
@@ -86,7 +155,7 @@ def test_the_cell_network_learns_the_sizes_of_ions(tmp_path: Path) -> None:
         memory,
         rows,
         SymmetryTraining(epochs=1, batch=8),
-        tmp_path / "c.pt",
+        tmp_path / "c.safetensors",
         tmp_path / "c.csv",
         progress=False,
     )

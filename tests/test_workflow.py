@@ -7,6 +7,7 @@ import csv
 import json
 import re
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_a_default_stated_is_no_change(finished):
         ("ga/search.py", None),
         ("settings.py", {}),
         ("cli/stages.py", {}),
+        # Of potentials that this run does not use.
+        ("relax/chgnet.py", {}),
+        ("relax/matgl.py", {}),
+        ("relax/ase_calculators.py", {}),
+        ("relax/sevennet.py", {}),
+        ("relax/bayesian.py", {}),
+        ("relax/m3gnet.py", {"relax": 2, "rank": 1, "report": 1}),
+        ("relax/gated_bonds.py", {"relax": 2, "rank": 1, "report": 1}),
+        ("cryspnet/networks.py", {}),
     ],
 )
 def test_an_edit_of_a_module_reruns_its_stage_and_what_follows(finished, module, expected):
@@ -128,8 +138,47 @@ def test_an_edit_of_a_module_reruns_its_stage_and_what_follows(finished, module,
             "rank": 1,
             "report": 1,
         }
-    with edited(finished.repository / "workflow/mapcsp" / module, lambda text: text + b"# a comment\n"):
+    with edited(finished.repository / "workflow/mapcsp" / module, lambda text: text + b"EDITED = 1\n"):
         assert finished.jobs() == expected
+
+
+def in_other_words(source: bytes) -> bytes:
+    """A file with another docstring and comments."""
+    return b'"""Other words."""\n\n' + source.partition(b'"""\n')[2] + b"\n\n# A comment.\n"
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ("report/run.py", "ranking/run.py", "relax/fire.py", "relax/m3gnet.py", "ga/search.py"),
+        ("records.py", "crystals.py", "store/records.py", "planning/plan.py", "formulas/intake.py"),
+    ],
+)
+def test_an_edit_of_words_reruns_nothing(finished, modules):
+    with ExitStack() as edits:
+        for module in modules:
+            path = finished.repository / "workflow/mapcsp" / module
+            assert in_other_words(path.read_bytes()) != path.read_bytes()
+            edits.enter_context(edited(path, in_other_words))
+        assert finished.jobs() == {}
+
+
+def test_an_edit_of_words_or_of_another_potential_keeps_finished_relaxations(finished, tmp_path):
+    """Also where the job itself runs again: what it has finished is found under the same key."""
+
+    def relaxations() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in run.result("finished/relax").rglob("*.json*")}
+
+    run = copy_run(finished, tmp_path / "run folder", without=("relax",))
+    package = finished.repository / "workflow/mapcsp/relax"
+    before = relaxations()
+    with (
+        edited(package / "relaxation.py", in_other_words),
+        edited(package / "chgnet.py", lambda t: t + b"X = 1\n"),
+    ):
+        done = run.snakemake("--until", "relax")
+    assert done.returncode == 0, done.stdout
+    assert before and relaxations() == before
 
 
 def test_a_touched_list_reruns_nothing(finished):
@@ -167,7 +216,8 @@ def test_a_moved_row_reruns_no_search(finished):
     [
         ("ranking={topk: 3}", "mapcsp: error: config: ranking.topk: unknown setting; see config/README.md"),
         ("formulas=none.csv", "mapcsp: error: config: formulas: none.csv is not a file"),
-        ("symmetry={model: none}", "mapcsp: error: config: model none has no weights"),
+        ("symmetry={model: none}", "mapcsp: error: symmetry.model: 'none' is not one of its models"),
+        ("symmetry={model: maps}", "mapcsp: error: symmetry.model: 'maps' is not one of its models"),
     ],
 )
 def test_a_mistake_in_the_config_is_one_line_and_status_2(finished, config, message):

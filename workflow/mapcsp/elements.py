@@ -7,9 +7,11 @@ of every column and the rule for missing values.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import gcd
 
 import numpy as np
 
@@ -96,6 +98,29 @@ def atomic_number(symbol: str) -> int:
         raise UnsupportedElementError(
             f"{symbol!r} is not an element from H to Pu; only those are in the element table"
         ) from None
+
+
+def standard_order(amounts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """(element, atoms) in one order however the formula was written: pymatgen's, by electronegativity, then by symbol."""
+    place = FEATURE_NAMES.index("electronegativity_pauling")
+    listed = sorted(amounts)
+    electronegativity = element_features([symbol for symbol, _ in listed])[:, place]
+    return tuple(listed[i] for i in np.argsort(electronegativity, kind="stable"))
+
+
+def cell_species(amounts: Iterable[tuple[str, int]], z: int) -> tuple[str, ...]:
+    """Atoms of z formula units, grouped by element in the standard order: the rows of maps that know no label.
+
+    The papers' networks see the order of their rows; a formula written in another order must not change its maps.
+    """
+    return tuple(symbol for symbol, n in standard_order(amounts) for _ in range(z * n))
+
+
+def composition_key(species: Sequence[str]) -> str:
+    """One text for a reduced composition, such as `Cl1 Na1`: what a seed depends on, not on id, order or cell."""
+    counts = Counter(species)
+    units = gcd(*counts.values())
+    return " ".join(f"{symbol}{counts[symbol] // units}" for symbol in sorted(counts))
 
 
 def covalent_radius_ang(symbol: str) -> float:

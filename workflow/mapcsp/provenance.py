@@ -18,37 +18,69 @@ PACKAGE = Path(__file__).parent
 
 @cache
 def code_id(*modules: str) -> str:
-    """Hash of the source of modules or subpackages (`ga`, `store`, …), for the `params:` of a rule.
+    """Hash of the code of modules or subpackages (`ga`, `store`, …), for the `params:` of a rule.
 
     Snakemake does not see what a command imports; with this value among its params, a changed module reruns its stage.
-    Raises FileNotFoundError for a name that is neither a module nor a subpackage.
+    Comments, docstrings and the way a file is laid out are no code. Raises FileNotFoundError for a name that is neither a
+    module nor a subpackage.
     """
     digest = hashlib.sha256()
     for module in sorted(modules):
         path = PACKAGE / module
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         for file in files:
-            digest.update(str(file.relative_to(PACKAGE)).encode())
-            digest.update(file.read_bytes())
+            digest.update(f"{file.relative_to(PACKAGE)}\n{code_text(file.read_bytes())}\n".encode())
     return digest.hexdigest()[:16]
 
 
-# Not part of a stage's own code: settings reach a stage as a frozen section, and errors and hashes change no number.
-_NO_CODE = {"__init__", "settings", "errors", "provenance", "resources"}
+def code_text(source: bytes) -> str:
+    """What a source file runs, as text in which comments, layout and texts that nothing uses do not show.
+
+    Written out from the syntax tree by what is in it: `ast.dump` and `ast.unparse` write the same code in another way from
+    one version of Python to the next.
+    """
+    return _node_text(ast.parse(source))
+
+
+def _node_text(value: Any) -> str:
+    if isinstance(value, ast.Constant):
+        # The type, since 1, 1.0 and True are equal.
+        return f"{type(value.value).__name__} {value.value!r}"
+    if isinstance(value, ast.AST):
+        # An absent or empty field is left out: new versions of Python add fields, empty where nothing uses them.
+        fields = {name: part for name, part in ast.iter_fields(value) if part is not None and part != []}
+        inner = ", ".join(f"{name}={_node_text(fields[name])}" for name in sorted(fields) if name != "ctx")
+        return f"{type(value).__name__}({inner})"
+    if isinstance(value, list):
+        return "[" + ", ".join(_node_text(part) for part in value if not _does_nothing(part)) + "]"
+    return repr(value)
+
+
+def _does_nothing(node: Any) -> bool:
+    """Whether a statement is a text that is not assigned (a docstring, or one about the line above it), or `pass`."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return isinstance(node.value.value, str)
+    return isinstance(node, ast.Pass)
+
+
+# Not part of a stage's own code: settings reach a stage as a frozen section, errors and hashes change no number, and what
+# the registry names is an input by its content.
+_NO_CODE = {"__init__", "settings", "errors", "provenance", "registry", "resources", "unused_code"}
 
 
 @cache
-def imported_modules(*entries: str) -> tuple[str, ...]:
+def imported_modules(*entries: str, without: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """Modules of mapcsp that `entries` import, directly or through others, imports inside functions included.
 
-    entries: such as `ga/run`. Returns sorted names for `code_id`, without modules that decide no number.
-    Raises FileNotFoundError for an entry that does not exist.
+    entries: such as `ga/run`. without: modules that these settings never run (see `unused_code`), which are not entered.
+    Returns sorted names for `code_id`, without modules that decide no number. Raises FileNotFoundError for an entry that
+    does not exist.
     """
     found: set[str] = set()
     waiting = [name for entry in entries for name in (entry, *_packages(entry.split("/")))]
     while waiting:
         name = waiting.pop()
-        if name in found or name in _NO_CODE:
+        if name in found or name in _NO_CODE or name in without:
             continue
         found.add(name)
         waiting.extend(_imports(name))

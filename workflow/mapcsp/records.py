@@ -149,7 +149,7 @@ class FeatureTensor:
     """Elemental features of one cell content, padded (AlphaCrystal-II, Table 1).
 
     values: (L, 11), raw units of `resources/tables/element_features.csv`; mask: (L,), True at atoms.
-    species: (n,), grouped by element in the order of the formula.
+    species: (n,), grouped by element, as `elements.cell_species` gives them.
     """
 
     id: str

@@ -124,7 +124,7 @@ class RelaxSettings(Section):
     batch_atoms: int = Field(512, ge=1, le=100000, description="Atoms relaxed in one batch. Lower it if memory is short.")
     keep_symmetry: bool = Field(False, description="Keep the space group during relaxation.")
     max_volume_change: float = Field(0.6, gt=0, le=10, description="Largest |ratio - 1| of volumes before and after; beyond it a candidate is dropped.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the potential runs; auto takes CUDA when there.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the potentials run, that of `rescore` and the one-pass network, too; auto takes CUDA when there. A calculator `ase:` chooses for itself.")
     trajectory: bool = Field(False, description="Also write every step of every relaxation, results/trajectories/<formula>/<candidate>.extxyz. Switch it on to look into a few formulas; it takes much space.")
     hull_table: str = Field("", description="Table of known phases (parquet or CSV: formula, formation_energy_per_atom in eV) for energies above the hull. Empty: the Materials Project's, if MP_API_KEY is in the environment and the extra `mp` is installed, else none.")
 

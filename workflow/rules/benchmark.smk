@@ -17,7 +17,7 @@ checkpoint benchmark_sample:
     input:
         table=find_table(BENCHMARK.table),
         settings=expand("results/settings/{section}.json", section=["benchmark", "symmetry"]),
-        model=lambda wildcards: model_files(SETTINGS.symmetry.model),
+        model=model_files(SETTINGS.symmetry.model, "symmetry.model"),
     output:
         folder=directory("results/benchmark/sample"),
     log:

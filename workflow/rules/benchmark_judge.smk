@@ -18,11 +18,13 @@ rule benchmark_rescore:
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         code=stage_code("benchmark/rescored"),
+        device=SETTINGS.relax.device,
     message:
         "Benchmark: second energies {wildcards.source} {wildcards.crystals}"
     shell:
         "mapcsp --threads {threads} stage benchmark-rescore --pools {input.pools:q}"
-        " --settings {input.settings:q} --output {output.pools:q} --cost {output.cost:q} > {log:q} 2>&1"
+        " --settings {input.settings:q} --device {params.device} --output {output.pools:q} --cost {output.cost:q}"
+        " > {log:q} 2>&1"
 
 
 rule benchmark_judge:
@@ -31,7 +33,7 @@ rule benchmark_judge:
         pools=judged_pools,
         cost="results/benchmark/cost/{source}/{crystals}.jsonl",
         settings="results/settings/ranking.json",
-        ranker=model_files("ranker"),
+        ranker=model_files("ranker", "ranker"),
         weights=WEIGHTS,
     output:
         "results/benchmark/judged/{source}/{crystals}.jsonl",
@@ -44,7 +46,7 @@ rule benchmark_judge:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        code=stage_code("benchmark/judge"),
+        code=stage_code("benchmark/judge", without=other_potentials("m3gnet")),
         variants=variant_options,
         distances="--distances" if BENCHMARK.distances else "--no-distances",
     message:

@@ -25,9 +25,13 @@ rule benchmark_predict:
     input:
         targets=benchmark_targets,
         settings=expand("results/settings/{section}.json", section=BENCHMARK_SECTIONS),
-        models=lambda wildcards: model_files(SETTINGS.symmetry.model) + model_files(SETTINGS.maps.model),
+        models=[
+            *model_files(SETTINGS.symmetry.model, "symmetry.model"),
+            *model_files(SETTINGS.maps.model, "maps.model"),
+            *PRERELAX_MODEL,
+        ],
         weights=WEIGHTS,
-        tables=[*CRYSTAL_TABLES, *tables("reference_energies_m3gnet.json")],
+        tables=[*CRYSTAL_TABLES, *REFERENCE_ENERGIES],
         extras=benchmark_extras,
     output:
         pools="results/benchmark/pools/{source}/{crystals}.jsonl",
@@ -41,7 +45,10 @@ rule benchmark_predict:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        code=stage_code("benchmark/predict"),
+        code=stage_code(
+            "benchmark/predict",
+            without=unused_by_relax(SETTINGS.relax) | unused_by_symmetry(SETTINGS.symmetry),
+        ),
         extras=lambda wildcards, input: [
             part for path in input.extras for part in (extra_option(wildcards), path)
         ],

@@ -6,15 +6,16 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
 REPOSITORY = Path(os.path.abspath(str(workflow.current_basedir))).parent.parent
 sys.path.insert(0, str(REPOSITORY / "workflow"))
 
 from mapcsp.errors import UserError
 from mapcsp.places import check_run_folder, check_weights_place
 from mapcsp.provenance import code_id, file_sha256, imported_modules
+from mapcsp.registry import registered_model
+from mapcsp.resources import resources_dir
 from mapcsp.settings import parse_settings
+from mapcsp.unused_code import other_potentials, unused_by_relax, unused_by_symmetry
 
 # The command `mapcsp` of the rules: the package beside this Snakefile, whatever is installed, run by the interpreter
 # that runs Snakemake (activating its environment is not needed), or by that of the job's own conda environment.
@@ -44,32 +45,26 @@ if workflow.is_main_process:
     stop_on_user_error(check_run_folder, Path())
 
 
-def stage_code(*modules):
-    """Hash of the modules that a stage runs, with all they import: an edit reruns the stage and what follows."""
-    return code_id(*imported_modules(*modules))
+def stage_code(*modules, without=frozenset()):
+    """Hash of the modules that a stage runs, with all they import: an edit reruns the stage and what follows.
+
+    without: modules that are imported for other settings than these.
+    """
+    return code_id(*imported_modules(*modules, without=without))
 
 
-def model_files(name):
-    """Files of a trained model that decide its output: not its card, metrics and curves."""
-    registry_file = REPOSITORY / "resources" / "models" / "registry.yaml"
-    registry = yaml.safe_load(registry_file.read_text(encoding="utf-8")) if registry_file.exists() else {}
-    entry = registry.get(name, {})
-    folder = registry_file.parent / entry.get("folder", name)
-    files = sorted(map(str, folder.glob("*.safetensors"))) or sorted(
-        map(str, folder.glob("coefficients.json"))
-    )
-    if not files:
-        raise UserError(f"config: model {name} has no weights in {folder}; choose one of {registry_file}")
-    if "memory" in entry:
-        # It enumerates labels with the letters that another model's memory counts.
-        memory = registry_file.parent / registry[entry["memory"]]["folder"] / "memory.safetensors"
-        files.append(str(memory))
-    return files
+def model_files(name, asked_by):
+    """Files of a trained model that decide its output; asked_by: the setting that names it, or what else needs it."""
+    return list(map(str, stop_on_user_error(lambda: registered_model(name, asked_by).files)))
+
+
+# Where the commands of the rules look, too.
+RESOURCES = stop_on_user_error(resources_dir)
 
 
 def tables(*names):
     """Shipped tables that a stage reads."""
-    return [str(REPOSITORY / "resources" / "tables" / name) for name in names]
+    return [str(RESOURCES / "tables" / name) for name in names]
 
 
 SETTINGS = stop_on_user_error(parse_settings, dict(config))

@@ -8,7 +8,7 @@ checkpoint maps:
         symmetry=lambda wildcards: checkpoints.symmetry.get().output.manifest,
         settings="results/settings/maps.json",
         tables=CRYSTAL_TABLES,
-        model=stop_on_user_error(model_files, SETTINGS.maps.model),
+        model=model_files(SETTINGS.maps.model, "maps.model"),
     output:
         folder=directory("results/maps"),
         manifest="results/manifests/maps.json",

@@ -1,13 +1,16 @@
 # Relaxes the candidates of one chunk in one pass by DeepRelax, where `relax.prerelax` asks for it.
 # The relax stage reads POOLS_TO_RELAX: what this rule makes, or the pools as they are.
 POOLS_TO_RELAX = "results/pools" if SETTINGS.relax.prerelax == "none" else "results/prerelax"
+PRERELAX_MODEL = (
+    [] if SETTINGS.relax.prerelax == "none" else model_files(SETTINGS.relax.prerelax, "relax.prerelax")
+)
 
 
 rule prerelax:
     input:
         pool="results/pools/{chunk}.jsonl",
         settings="results/settings/relax.json",
-        model=[] if SETTINGS.relax.prerelax == "none" else model_files(SETTINGS.relax.prerelax),
+        model=PRERELAX_MODEL,
         tables=tables("element_features.csv"),
     output:
         "results/prerelax/{chunk}.jsonl",

@@ -7,7 +7,7 @@ rule rank:
         pools=lambda wildcards: [f"results/pools/{chunk}.jsonl" for chunk in plan_table("chunks")],
         relaxed=lambda wildcards: [f"{RANKED_POOLS}/{chunk}.jsonl" for chunk in plan_table("chunks")],
         settings="results/settings/ranking.json",
-        ranker=model_files("ranker"),
+        ranker=model_files("ranker", "ranker"),
     output:
         table=report(
             "results/ranking/ranking.csv",

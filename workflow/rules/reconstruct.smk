@@ -6,7 +6,7 @@ rule reconstruct:
         tasks=lambda wildcards: [f"results/plan/{file}" for file in plan_table("buckets")[wildcards.bucket]],
         settings="results/settings/reconstruct.json",
         tables=CRYSTAL_TABLES,
-        seed_structures=stop_on_user_error(find_seed_structures, SETTINGS.reconstruct.seed_structures),
+        seed_structures=SEED_STRUCTURES,
     output:
         "results/reconstruct/{bucket}.jsonl",
     log:

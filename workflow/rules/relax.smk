@@ -32,7 +32,7 @@ rule relax:
         settings="results/settings/relax.json",
         weights=WEIGHTS,
         tables=[*tables("element_features.csv"), *REFERENCE_ENERGIES],
-        phases=stop_on_user_error(find_hull_table, SETTINGS.relax.hull_table),
+        phases=HULL_TABLE,
     output:
         "results/relax/{chunk}.jsonl",
     log:
@@ -46,7 +46,7 @@ rule relax:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        code=stage_code("relax/relax"),
+        code=stage_code("relax/relax", without=unused_by_relax(SETTINGS.relax)),
     message:
         "Relax {wildcards.chunk}"
     shell:

@@ -12,6 +12,9 @@ rule report:
         intake=lambda wildcards: checkpoints.intake.get().output.manifest,
         maps=lambda wildcards: checkpoints.maps.get().output.manifest,
         settings=expand("results/settings/{section}.json", section=SECTIONS),
+        # It holds the files that the settings name, for those who repeat the run.
+        seed_structures=SEED_STRUCTURES,
+        phases=HULL_TABLE,
     output:
         report(
             "results/report/index.html",

@@ -22,8 +22,9 @@ rule rescore:
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         code=stage_code("relax/rescore"),
+        device=SETTINGS.relax.device,
     message:
         "Rescore {wildcards.chunk} by a second potential"
     shell:
         "mapcsp --threads {threads} stage rescore --relaxed {input.relaxed:q} --settings {input.settings:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --device {params.device} --output {output:q} > {log:q} 2>&1"

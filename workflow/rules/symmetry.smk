@@ -5,7 +5,7 @@ checkpoint symmetry:
     input:
         intake=lambda wildcards: checkpoints.intake.get().output.manifest,
         settings="results/settings/symmetry.json",
-        model=stop_on_user_error(model_files, SETTINGS.symmetry.model),
+        model=model_files(SETTINGS.symmetry.model, "symmetry.model"),
         tables=CRYSTAL_TABLES,
     output:
         folder=directory("results/symmetry"),
@@ -21,7 +21,7 @@ checkpoint symmetry:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=for_list(60, 4),
     params:
-        code=stage_code("symmetry/predict"),
+        code=stage_code("symmetry/predict", without=unused_by_symmetry(SETTINGS.symmetry)),
     message:
         "Symmetry of all formulas"
     shell:

@@ -4,8 +4,8 @@
 rule evaluate_reconstruction:
     input:
         table=f"{SETTINGS.training.data}/{SETTINGS.training.validation}",
-        symmetry=model_files("symmetry"),
-        maps=model_files("maps"),
+        symmetry=model_files("symmetry", "symmetry.model"),
+        maps=model_files("maps", "maps.model"),
     output:
         str(REPOSITORY / "resources/benchmarks/reconstruction.json"),
     log:

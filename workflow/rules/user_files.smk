@@ -39,3 +39,5 @@ def for_list(base, per_1000_rows):
 
 
 FORMULAS = stop_on_user_error(find_formulas, SETTINGS.formulas)
+SEED_STRUCTURES = stop_on_user_error(find_seed_structures, SETTINGS.reconstruct.seed_structures)
+HULL_TABLE = stop_on_user_error(find_hull_table, SETTINGS.relax.hull_table)

@@ -141,22 +141,16 @@ def map_entries(entries: Iterable[FormulaEntry], settings: Settings) -> MapResul
     from tqdm import tqdm
 
     from mapcsp.maps.models import load_model
-    from mapcsp.maps.predict import predict_content_map, predict_label_maps
+    from mapcsp.maps.predict import predict_maps
 
     model = load_model(settings.maps.model)
     listed = list(entries)
     predictions = predict_entries(listed, settings).predictions
 
-    def predict(entry: FormulaEntry, labels: tuple[LabelPrediction, ...]) -> tuple[PredictedMap, ...]:
-        if model.kind == "refiner":
-            return tuple(predict_label_maps(model, labels, settings.maps.batch_size))
-        # The papers' networks know the cell's content alone.
-        of_z = {n: predict_content_map(model, n, _species(entry, n)) for n in {label.z for label in labels}}
-        return tuple(of_z[label.z] for label in labels)
-
     with _one_thread():
         bar = tqdm(list(zip(listed, predictions)), desc="maps", leave=False, disable=None)
-        found = tuple(FormulaMaps(e.id, predict(e, p.labels), model.name) for e, p in bar)
+        of_each = [predict_maps(model, p.labels, e.amounts, settings.maps.batch_size) for e, p in bar]
+    found = tuple(FormulaMaps(e.id, tuple(m), model.name) for e, m in zip(listed, of_each))
     return MapResults(predictions, found)
 
 
@@ -185,10 +179,6 @@ def _map_row(predicted: PredictedMap) -> dict[str, object]:
         "shortest_ang": float(distances.min()) if len(distances) else None,
         "n_bonds": int((predicted.contact_prob[pairs] > BOND_PROBABILITY).sum()),
     }
-
-
-def _species(entry: FormulaEntry, z: int) -> tuple[str, ...]:
-    return tuple(symbol for symbol, amount in entry.amounts for _ in range(z * amount))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mapcsp.crystals import from_structure
-from mapcsp.elements import scaled_element_features
+from mapcsp.elements import cell_species, composition_key, scaled_element_features, standard_order
 from mapcsp.errors import UserError
 from mapcsp.provenance import derive_seed
 from mapcsp.records import (
@@ -35,7 +35,7 @@ def random_pool(entry: FormulaEntry, count: int, seed: int) -> CandidatePool:
     z is drawn from those allowed and the space group from 2 to 230, unless it is given; sites and cell are pyxtal's
     (Fredericks et al., Comput. Phys. Commun. 261, 107810, 2021). Raises UserError without pyxtal.
     """
-    rng = np.random.default_rng(derive_seed(seed, "random", entry.id))
+    rng = np.random.default_rng(derive_seed(seed, "random", composition_key(cell_species(entry.amounts, 1))))
     candidates: list[Candidate] = []
     for _ in range(DRAWS_PER_CRYSTAL * count):
         if len(candidates) == count:
@@ -79,11 +79,11 @@ def _random_crystal(entry: FormulaEntry, z: int, space_group: int, seed: int) ->
         raise UserError(
             "the variant `random` needs pyxtal: pip install 'mapcsp[tables]', or leave it out of benchmark.variants"
         ) from None
-    elements, amounts = [e for e, _ in entry.amounts], [a * z for _, a in entry.amounts]
+    elements, amounts = zip(*((element, z * n) for element, n in standard_order(entry.amounts)))
     built = pyxtal()
     try:
         built.from_random(
-            3, space_group, elements, amounts, conventional=False, max_count=5, random_state=seed
+            3, space_group, list(elements), list(amounts), conventional=False, max_count=5, random_state=seed
         )
     except Comp_CompatibilityError:
         return None

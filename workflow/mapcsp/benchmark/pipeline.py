@@ -10,7 +10,7 @@ from mapcsp.ga.pool import pool_candidates
 from mapcsp.ga.reconstruct import reconstruct_task
 from mapcsp.maps.models import MapModel
 from mapcsp.maps.models import load_model as load_maps
-from mapcsp.maps.predict import predict_label_maps
+from mapcsp.maps.predict import predict_maps
 from mapcsp.planning.plan import plan_formula
 from mapcsp.records import (
     CandidatePool,
@@ -22,33 +22,32 @@ from mapcsp.records import (
 )
 from mapcsp.relax.potential import Potential
 from mapcsp.relax.relax import relax_pools
-from mapcsp.resources import resource_path
 from mapcsp.settings import ReconstructSettings, Settings
-from mapcsp.symmetry.model import SymmetryModel
-from mapcsp.symmetry.model import load_model as load_symmetry
-from mapcsp.symmetry.predict import predict_symmetry
+from mapcsp.symmetry.predict import SymmetryPredictor, symmetry_predictor
 
 
 @dataclass(frozen=True, eq=False)
 class Models:
     """The networks that a prediction needs."""
 
-    symmetry: SymmetryModel
+    symmetry: SymmetryPredictor
     maps: MapModel
 
 
 def load_models(settings: Settings) -> Models:
     """Load the networks that the settings name; raises UserError if one is missing."""
-    return Models(
-        load_symmetry(resource_path(f"models/{settings.symmetry.model}")), load_maps(settings.maps.model)
-    )
+    return Models(symmetry_predictor(settings.symmetry), load_maps(settings.maps.model))
 
 
 def search_formula(
-    prediction: SymmetryPrediction, models: Models, settings: Settings, search: ReconstructSettings
+    entry: FormulaEntry,
+    prediction: SymmetryPrediction,
+    models: Models,
+    settings: Settings,
+    search: ReconstructSettings,
 ) -> list[TaskResult]:
     """Maps of the predicted labels, and one search a space group; results in the order of the plan."""
-    maps = tuple(predict_label_maps(models.maps, prediction.labels, settings.maps.batch_size))
+    maps = tuple(predict_maps(models.maps, prediction.labels, entry.amounts, settings.maps.batch_size))
     tasks = plan_formula(prediction, FormulaMaps(prediction.id, maps), settings.seed)
     return [reconstruct_task(task, search) for task in tasks]
 
@@ -58,10 +57,11 @@ def predict_pool(
 ) -> CandidatePool:
     """Everything before relaxation, for one formula: labels, maps, one search a space group, one pool.
 
-    hidden_formula: hash of a formula whose own training crystals are left out. Raises UserError as `predict_symmetry` does.
+    hidden_formula: hash of a formula whose own training crystals are left out. Raises UserError if the model cannot do that.
     """
-    prediction = predict_symmetry(entry, settings.symmetry, models.symmetry, hidden_formula)
-    return pool_candidates(search_formula(prediction, models, settings, settings.reconstruct), settings.pool)
+    prediction = models.symmetry(entry, hidden_formula)
+    results = search_formula(entry, prediction, models, settings, settings.reconstruct)
+    return pool_candidates(results, settings.pool)
 
 
 def relax_together(

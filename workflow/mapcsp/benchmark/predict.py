@@ -20,7 +20,6 @@ from mapcsp.relax.backends import load_potential
 from mapcsp.relax.potential import Potential
 from mapcsp.settings import SECTIONS, ReconstructSettings, Settings, read_section
 from mapcsp.store import read_json, read_records, write_records
-from mapcsp.symmetry.predict import predict_symmetry
 from mapcsp.training.encoded import read_encoded
 
 STAGE_SECTIONS = ("symmetry", "maps", "reconstruct", "pool", "relax")
@@ -61,7 +60,7 @@ def search_target(
     if source == "random":
         pool = random_pool(target.entry, n_random, settings.seed)
     else:
-        prediction = predict_symmetry(target.entry, settings.symmetry, models.symmetry)
+        prediction = models.symmetry(target.entry)
         rank = next(
             (
                 i
@@ -75,7 +74,8 @@ def search_target(
                 raise ValueError("templates need a library of known crystals")
             pool = library.fill(prediction, settings.pool.size, settings.seed)
         else:
-            results = search_formula(prediction, models, settings, search_settings(source, settings))
+            search = search_settings(source, settings)
+            results = search_formula(target.entry, prediction, models, settings, search)
             evaluations = sum(r.evaluations for r in results)
             pool = pool_candidates(results, settings.pool)
     return Searched(pool, time.process_time() - core, time.perf_counter() - wall, evaluations, rank)

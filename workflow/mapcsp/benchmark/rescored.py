@@ -17,14 +17,14 @@ from mapcsp.settings import RescoreSettings, read_section
 from mapcsp.store import read_header, read_records, write_records
 
 
-def run_rescored(pools_file: Path, settings_file: Path, output: Path, cost_file: Path) -> None:
+def run_rescored(pools_file: Path, settings_file: Path, output: Path, cost_file: Path, device: str) -> None:
     """Rescore relaxed pools as the stage does, timing each; raises UserError without a second potential."""
     torch.set_num_threads(1)
     settings = read_section(settings_file, RescoreSettings)
     name = settings.second_potential()
     if name is None:
         raise UserError("rescore.potential gives no second potential; leave the benchmark's rescoring out")
-    model = load_energy_model(name)
+    model = load_energy_model(name, device)
     pools, costs = [], []
     for pool in tqdm(read_records(pools_file, RelaxedPool), desc="rescore", mininterval=5):
         energies: list[int] = []

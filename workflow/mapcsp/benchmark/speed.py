@@ -15,8 +15,8 @@ from mapcsp.ga.bench import bench_search
 from mapcsp.maps.benchmark import benchmark_maps
 from mapcsp.planning.benchmark import benchmark_dag
 from mapcsp.records import FormulaEntry
+from mapcsp.registry import registered_model
 from mapcsp.relax.benchmark import benchmark_relax
-from mapcsp.resources import resource_path
 from mapcsp.settings import SymmetrySettings
 from mapcsp.store import write_json
 from mapcsp.symmetry.model import SymmetryModel, load_model
@@ -53,7 +53,7 @@ def mixed_formulas(model: SymmetryModel, count: int, seed: int = 1) -> list[Form
 def symmetry_speed() -> SymmetrySpeed:
     """Time predictions of _FORMULAS mixed formulas (z unknown, default settings) with the default model."""
     torch.set_num_threads(1)
-    model, settings = load_model(resource_path("models/symmetry")), SymmetrySettings()
+    model, settings = load_model(registered_model("symmetry", "symmetry.model").folder), SymmetrySettings()
     entries = mixed_formulas(model, _FORMULAS)
     times = []
     for _ in range(2):

@@ -13,11 +13,10 @@ from mapcsp.benchmark.records import KnownTarget
 from mapcsp.elements import SUPPORTED_ELEMENTS
 from mapcsp.errors import UserError
 from mapcsp.records import FormulaEntry
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.settings import BenchmarkSettings, SymmetrySettings, read_section
 from mapcsp.store import read_json, write_json, write_records
 from mapcsp.symmetry.memory import read_memory
-from mapcsp.symmetry.model import MEMORY_FILE
 from mapcsp.training.encoded import EncodedKnown, encode_known, write_encoded
 from mapcsp.training.geometries import formula_hash
 from mapcsp.training.symmetry.evaluate import entry_of
@@ -93,7 +92,7 @@ def run_sample(table: Path, settings_folder: Path, output: Path) -> None:
     """
     settings = read_section(settings_folder / "benchmark.json", BenchmarkSettings)
     symmetry = read_section(settings_folder / "symmetry.json", SymmetrySettings)
-    memory = read_memory(resource_path(f"models/{symmetry.model}") / MEMORY_FILE)
+    memory = read_memory(registered_model(symmetry.model, "symmetry.model").memory_file)
     known = read_structures([table], ANY_SIZE)
     targets, passed_over = draw_targets(known, settings, frozenset(memory.example_formula.tolist()))
     if not targets:

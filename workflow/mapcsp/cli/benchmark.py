@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mapcsp.cli.options import FILE, FOLDER, input_option, output_option, settings_option
+from mapcsp.cli.options import FILE, FOLDER, device_option, input_option, output_option, settings_option
 from mapcsp.cli.stages import stage
 
 _settings_folder = click.option(
@@ -70,11 +70,12 @@ def benchmark_predict(
 @settings_option
 @output_option(FILE)
 @_cost_output
-def benchmark_rescore(pools: Path, settings: Path, output: Path, cost: Path) -> None:
+@device_option
+def benchmark_rescore(pools: Path, settings: Path, output: Path, cost: Path, device: str) -> None:
     """Give the pools of one chunk second energies, and time it."""
     from mapcsp.benchmark.rescored import run_rescored
 
-    run_rescored(pools, settings, output, cost)
+    run_rescored(pools, settings, output, cost, device)
 
 
 @stage.command()

@@ -40,6 +40,17 @@ def settings_option(command: Command) -> Command:
     )(command)
 
 
+def device_option(command: Command) -> Command:
+    """`--device` of a stage whose own section does not name it: `relax.device`."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to run the second potential; the workflow gives relax.device.",
+    )(command)
+
+
 def folder_of_files(command: Command) -> Command:
     """`--settings`, `--output` and `--manifest` of a stage that takes the whole list and writes a file a formula."""
 

@@ -9,6 +9,7 @@ import click
 from mapcsp.cli.options import (
     FILE,
     FOLDER,
+    device_option,
     folder_of_files,
     input_option,
     output_option,
@@ -157,11 +158,12 @@ def relax(
 @input_option("relaxed", FILE, "Relaxed pools of one chunk.")
 @settings_option
 @output_option(FILE)
-def rescore(relaxed: Path, settings: Path, output: Path) -> None:
+@device_option
+def rescore(relaxed: Path, settings: Path, output: Path, device: str) -> None:
     """Give the likeliest relaxed candidates the energy of a second potential (needs the extra sevennet)."""
     from mapcsp.relax.rescore import run_rescore
 
-    run_rescore(relaxed, settings, output)
+    run_rescore(relaxed, settings, output, device)
 
 
 @stage.command()

@@ -10,18 +10,16 @@ from typing import Literal
 
 import click
 import numpy as np
-import yaml
 
 from mapcsp.cryspnet.conventional import complete_cell, possible_cell
 from mapcsp.cryspnet.features import cell_features, feature_matrix
 from mapcsp.cryspnet.networks import Ensemble, load_ensembles
 from mapcsp.elements import atomic_number
 from mapcsp.errors import UnsupportedElementError, UserError
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.store import read_csv, write_csv
 
 DataSet = Literal["all", "metals", "oxides"]
-REGISTRY = "models/registry.yaml"
 
 
 def bravais_name(data_set: str) -> str:
@@ -81,7 +79,7 @@ def predict_cryspnet(
     folder: of the model; by default the registry's `cryspnet`.
     Raises UnsupportedElementError beyond H to Pu, ValueError for an empty composition.
     """
-    ensembles = load_ensembles(folder or registered_folder())
+    ensembles = load_ensembles(folder or registered_model("cryspnet", "cryspnet").folder)
     predictors = feature_matrix(compositions)
     if z is not None:
         content = [cell_features({e: int(n) for e, n in c.items()}, k) for c, k in zip(compositions, z)]
@@ -115,14 +113,6 @@ def ranked_groups(
         tuple((int(ensemble.classes[i]), float(row[i])) for i in picked)
         for row, picked in zip(probabilities, order)
     ]
-
-
-def registered_folder(name: str = "cryspnet") -> Path:
-    """Folder of a CRYSPNet model of the registry; raises UserError for a name that is none."""
-    registry = yaml.safe_load(resource_path(REGISTRY).read_text(encoding="utf-8"))
-    if registry.get(name, {}).get("stage") != "cryspnet":
-        raise UserError(f"{name!r} is no CRYSPNet model of resources/{REGISTRY}")
-    return resource_path(f"models/{registry[name]['folder']}")
 
 
 def _composition(formula: str, where: str) -> dict[str, float]:

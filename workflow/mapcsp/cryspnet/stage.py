@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import yaml
 
 from mapcsp.cryspnet.conventional import standard_cell
-from mapcsp.cryspnet.predict import BravaisPrediction, predict_cryspnet, registered_folder
+from mapcsp.cryspnet.predict import BravaisPrediction, predict_cryspnet
+from mapcsp.elements import standard_order
 from mapcsp.records import FormulaEntry, LabelPrediction, SymmetryPrediction
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.settings import SymmetrySettings
 from mapcsp.symmetry.cells import bravais_lattice
 from mapcsp.symmetry.coverage import space_groups_to_run
@@ -42,9 +42,7 @@ class _Choice:
 @lru_cache(maxsize=2)
 def letters_of(name: str) -> LetterPrior:
     """How usual Wyckoff letters are, from the memory that the registry names for a CRYSPNet model."""
-    registry = yaml.safe_load(resource_path("models/registry.yaml").read_text(encoding="utf-8"))
-    folder = registry[registry[name]["memory"]]["folder"]
-    return letter_prior(read_memory(resource_path(f"models/{folder}/memory.safetensors")))
+    return letter_prior(read_memory(registered_model(name, "cryspnet").memory_file))
 
 
 def predict_symmetry_by_cryspnet(entry: FormulaEntry, settings: SymmetrySettings) -> SymmetryPrediction:
@@ -54,13 +52,14 @@ def predict_symmetry_by_cryspnet(entry: FormulaEntry, settings: SymmetrySettings
     A given space group takes the cell of its lattice. A content that no likely space group can hold has no labels.
     """
     zs = entry.z_allowed[: settings.max_z]
-    amounts = dict(entry.amounts)
+    # Sums over elements round differently in another order.
+    amounts = dict(standard_order(entry.amounts))
     predictions = predict_cryspnet(
         [amounts] * len(zs),
         top_bravais=14,
         top_space_groups=230,
         z=zs,
-        folder=registered_folder(settings.model),
+        folder=registered_model(settings.model, "cryspnet").folder,
     )
     found: list[LabelPrediction] = []
     for z, prediction in zip(zs, predictions):

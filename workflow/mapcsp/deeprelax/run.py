@@ -6,26 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from mapcsp.deeprelax.model import WEIGHTS, RelaxModel, load_model
 from mapcsp.deeprelax.predict import OnePass, relax_in_one_pass
-from mapcsp.errors import UserError
+from mapcsp.devices import choose_device
 from mapcsp.provenance import file_sha256, value_hash, versions
 from mapcsp.records import Candidate, CandidatePool
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.settings import RelaxSettings, read_section
 from mapcsp.store import read_header, read_records, write_records
-
-REGISTRY = "models/registry.yaml"
 
 
 def default_weights(name: str) -> Path:
     """Weights of a DeepRelax model of the registry; raises UserError for a name that is none."""
-    registry = yaml.safe_load(resource_path(REGISTRY).read_text(encoding="utf-8"))
-    if registry.get(name, {}).get("stage") != "deeprelax":
-        raise UserError(f"relax.prerelax: {name!r} is no DeepRelax model of resources/{REGISTRY}")
-    return resource_path(f"models/{registry[name]['folder']}/{WEIGHTS}")
+    return registered_model(name, "relax.prerelax").folder / WEIGHTS
 
 
 def prerelax_pools(
@@ -57,7 +50,9 @@ def prerelaxed(pools: Sequence[CandidatePool], settings: RelaxSettings) -> list[
     if settings.prerelax == "none":
         return list(pools)
     weights = default_weights(settings.prerelax)
-    return prerelax_pools(pools, settings, load_model(weights, settings.prerelax, _device(settings)))
+    return prerelax_pools(
+        pools, settings, load_model(weights, settings.prerelax, choose_device(settings.device))
+    )
 
 
 def run_prerelax(pool_file: Path, settings_file: Path, output: Path) -> None:
@@ -77,11 +72,3 @@ def run_prerelax(pool_file: Path, settings_file: Path, output: Path) -> None:
         weights=weights,
         versions=versions(headers=[read_header(pool_file)]),
     )
-
-
-def _device(settings: RelaxSettings) -> str:
-    import torch
-
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device

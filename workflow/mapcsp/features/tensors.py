@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mapcsp.elements import element_features, feature_names
+from mapcsp.elements import cell_species, element_features, feature_names
 from mapcsp.errors import StoreError, UserError
 from mapcsp.provenance import value_hash, versions
 from mapcsp.records import FeatureTensor, FormulaEntry
@@ -25,7 +25,7 @@ def build_features(entry: FormulaEntry, length: int) -> list[FeatureTensor]:
     """
     tensors = []
     for z in entry.z_allowed:
-        species = tuple(symbol for symbol, n in entry.amounts for _ in range(z * n))
+        species = cell_species(entry.amounts, z)
         if len(species) > length:
             raise UserError(
                 f"{entry.id}: {len(species)} atoms in a cell, expected at most features.length = {length}; "

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from math import gcd
 
-from mapcsp.elements import element_features, feature_names
+from mapcsp.elements import standard_order
 from mapcsp.formulas.chemistry import smact_tests
 from mapcsp.formulas.feasible import can_hold
 from mapcsp.formulas.parse import RowError, parse_formula, shown
@@ -130,17 +129,12 @@ class EntryBuilder:
 
 def order_amounts(amounts: dict[str, int]) -> Amounts:
     """Order elements as pymatgen does: by electronegativity, then by symbol."""
-    return tuple(sorted(amounts.items(), key=lambda item: (_electronegativity(item[0]), item[0])))
+    return standard_order(amounts.items())
 
 
 def formula_text(amounts: Amounts) -> str:
     """A formula without brackets, amounts of 1 left out, such as `CaH2O2`."""
     return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in amounts)
-
-
-@cache
-def _electronegativity(symbol: str) -> float:
-    return float(element_features([symbol])[0, feature_names().index("electronegativity_pauling")])
 
 
 def _whole_number(text: str) -> int | None:

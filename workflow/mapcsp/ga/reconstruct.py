@@ -66,7 +66,7 @@ def reconstruct_task(task: ReconstructionTask, settings: ReconstructSettings) ->
     populations = search_labels(
         [objectives[i] for i in searchable],
         [seeds[i] for i in searchable],
-        [derive_seed(task.seed, labels[i].label.key) for i in searchable],
+        [derive_seed(task.seed, labels[i].z, labels[i].label.key) for i in searchable],
         settings,
         settings.max_evaluations - evaluations,
     )
@@ -198,11 +198,10 @@ def run_reconstruct(
     tasks = [task for file in task_files for task in read_records(file, ReconstructionTask)]
     if len({task.id for task in tasks}) != len(tasks):
         raise UserError(f"{output}: two tasks have one id; plan again")
-    base = [
-        code_id(*imported_modules("ga/reconstruct")),
-        settings.model_dump(mode="json"),
-        [file_sha256(Path(f)) for f in settings.seed_structures],
-    ]
+    # What the user's crystals are, not where they lie.
+    asked = settings.model_dump(mode="json", exclude={"seed_structures"})
+    seeds = [file_sha256(Path(f)) for f in settings.seed_structures]
+    base = [code_id(*imported_modules("ga/reconstruct")), asked, seeds]
     finished = FinishedResults(finished_dir, TaskResult)
     results = []
     for task in tqdm(tasks, desc="reconstruct", unit="task", mininterval=5):
@@ -216,7 +215,8 @@ def run_reconstruct(
         output,
         TaskResult,
         results,
-        settings=value_hash(settings.model_dump(mode="json")),
+        settings=value_hash(asked),
+        seed_structures=seeds,
         code=base[0],
         versions=versions(),
     )

@@ -10,17 +10,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-import yaml
 
 from mapcsp.errors import UserError
 from mapcsp.maps.labels import DistanceGroups
 from mapcsp.maps.refiner import MapRefiner, RefinerConfig
 from mapcsp.maps.resnet import ResidualNetwork, ResnetConfig
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.store import read_tensors, write_tensors
 
 WEIGHTS = "weights.safetensors"
-REGISTRY = "models/registry.yaml"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +71,4 @@ def load_weights(path: Path, name: str) -> MapModel:
 @lru_cache(maxsize=4)
 def load_model(name: str) -> MapModel:
     """Load a map network by its name in the registry; raises UserError for a name that is not there or is no map network."""
-    registry = yaml.safe_load(resource_path(REGISTRY).read_text(encoding="utf-8"))
-    known = sorted(n for n, entry in registry.items() if entry.get("stage") == "maps")
-    if name not in known:
-        raise UserError(f"maps.model: {name!r} is no map network; the registry has {', '.join(known)}")
-    return load_weights(resource_path(f"models/{registry[name]['folder']}/{WEIGHTS}"), name)
+    return load_weights(registered_model(name, "maps.model").folder / WEIGHTS, name)

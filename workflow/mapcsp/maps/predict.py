@@ -9,12 +9,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from mapcsp.elements import element_features
+from mapcsp.elements import cell_species, element_features
 from mapcsp.maps.inputs import LabelInput, build_input, stack_inputs
 from mapcsp.maps.labels import BOND_TOLERANCE_ANG, DistanceGroups, bond_lengths_ang, can_bond
 from mapcsp.maps.models import MapModel
 from mapcsp.records import LabelPrediction, PredictedMap
 from mapcsp.symmetry.geometry import label_geometry
+
+Amounts = tuple[tuple[str, int], ...]
 
 MIN_DISTANCE_ANG, MIN_SPREAD_ANG = 0.3, 0.02
 
@@ -40,6 +42,20 @@ def predict_label_maps(
                 species = label_geometry(label.label).species
                 found[index] = finish_map(label.z, label.label.key, species, *(a[row] for a in arrays))
     return [found[i] for i in range(len(labels))]
+
+
+def predict_maps(
+    model: MapModel, labels: Sequence[LabelPrediction], amounts: Amounts, batch_size: int
+) -> list[PredictedMap]:
+    """Predict the map of each label with whatever network: one a label, or one a z for the papers', which know no labels.
+
+    amounts: (element, atoms in one formula unit).
+    """
+    if model.kind == "refiner":
+        return predict_label_maps(model, labels, batch_size)
+    zs = sorted({label.z for label in labels})
+    of_z = {z: predict_content_map(model, z, cell_species(amounts, z)) for z in zs}
+    return [of_z[label.z] for label in labels]
 
 
 def label_input(prediction: LabelPrediction) -> LabelInput:
@@ -98,7 +114,7 @@ def predict_content_map(
 ) -> PredictedMap:
     """Predict the map of one cell content with a network of the papers; rows in the given order, no label.
 
-    species: (n,), grouped by element in the order of the formula. features: (n, 11), raw, if already at hand.
+    species: (n,), grouped by element, as `elements.cell_species` gives them. features: (n, 11), raw, if already at hand.
     decode: distances from groups: their mean, or the middle of the likeliest group as in the papers.
     """
     values = element_features(species) if features is None else features

@@ -10,7 +10,7 @@ import numpy as np
 from mapcsp.cryspnet.conventional import PARAMETERS, possible_cell
 from mapcsp.cryspnet.features import FEATURE_NAMES, cell_features, composition_features
 from mapcsp.mlatticeabc.forests import Forest, load_forests
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.symmetry.cells import crystal_system, free_cell_indices, impose_crystal_system
 from mapcsp.symmetry.wyckoff import space_group
 
@@ -69,6 +69,6 @@ def predict_mlatticeabc(
     compositions: atoms of each element in one formula unit. z: formula units in the primitive cell. folder: of the model.
     Raises UnsupportedElementError beyond H to Pu.
     """
-    forests = load_forests(folder or resource_path("models/mlatticeabc"))
+    forests = load_forests(folder or registered_model("mlatticeabc", "mlatticeabc").folder)
     predictors = np.array([predictors_of(c, k, n) for c, k, n in zip(compositions, z, numbers)])
     return predict_cells(forests, predictors, numbers)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mapcsp.elements import composition_key
 from mapcsp.errors import StoreError
 from mapcsp.planning.groups import group_items, hash_bits
 from mapcsp.provenance import derive_seed
 from mapcsp.records import FormulaMaps, LabelPrediction, PredictedMap, ReconstructionTask, SymmetryPrediction
 from mapcsp.settings import PlanSettings, read_section
 from mapcsp.store import read_json, read_maps, read_record, shard, write_json, write_records
+from mapcsp.symmetry.geometry import label_geometry
 
 # ASSUME: 1e-5 Å and 1e-5 of a probability are far below the error of any predicted map; it halves the task files.
 MAP_DECIMALS = 5
@@ -104,7 +106,7 @@ def plan_formula(
                 formula=prediction.formula,
                 space_group=space_group,
                 space_group_prob=probability,
-                seed=derive_seed(run_seed, prediction.id, space_group),
+                seed=_task_seed(run_seed, labels),
                 labels=labels,
                 maps=_maps_of(prediction.id, labels, map_of),
                 status="ready" if labels else "infeasible",
@@ -114,6 +116,18 @@ def plan_formula(
             )
         )
     return tuple(tasks)
+
+
+def _task_seed(run_seed: int, labels: Sequence[LabelPrediction]) -> int:
+    """The seed of one search, from run seed, composition and space group: not from the row's id or how it was written.
+
+    A search holds labels of several z; each label's own seed is made of this one, its z and its name. The same label thus
+    starts from the same seed in every list, whether z was given or not. A search without labels draws nothing.
+    """
+    if not labels:
+        return 0
+    label = labels[0].label
+    return derive_seed(run_seed, composition_key(label_geometry(label).species), label.space_group)
 
 
 def _maps_of(

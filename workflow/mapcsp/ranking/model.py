@@ -11,10 +11,8 @@ from scipy.special import logsumexp
 
 from mapcsp.errors import StoreError
 from mapcsp.ranking.features import FEATURES, NAMES
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.store import from_plain, read_json, write_json
-
-RANKER_RESOURCE = "models/ranker/coefficients.json"
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,8 @@ class RankExample:
 
 def default_ranker_file() -> Path:
     """The coefficients that ship with mapcsp."""
-    return resource_path(RANKER_RESOURCE)
+    (coefficients,) = registered_model("ranker", "ranker").files
+    return coefficients
 
 
 def load_ranker(path: Path | None = None) -> RankerCoefficients:

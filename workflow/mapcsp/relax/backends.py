@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mapcsp.devices import choose_device
 from mapcsp.errors import UserError
 from mapcsp.relax.potential import Potential
 
@@ -45,14 +46,3 @@ def load_potential(name: str, device: str = "auto", weights: Path | None = None)
 
         return load_ase(name.removeprefix("ase:"))
     raise UserError(f"relax.potential: {name!r} is not a potential; choose one of {', '.join(NAMES)}")
-
-
-def choose_device(device: str) -> str:
-    """Turn `auto` into `cuda` or `cpu`; raises UserError if CUDA is asked for and there is none."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("relax.device is `cuda`, but torch finds none; set it to auto or cpu")
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device

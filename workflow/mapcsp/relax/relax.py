@@ -25,6 +25,7 @@ from mapcsp.relax.trajectory import write_trajectory
 from mapcsp.settings import RelaxSettings, read_section
 from mapcsp.store import read_header, read_records, to_plain, write_records
 from mapcsp.symmetry.operations import find_space_group
+from mapcsp.unused_code import unused_by_relax
 
 KEPT_TOLERANCE_ANG = 0.1
 
@@ -95,9 +96,11 @@ def run_relax(
     references, table = read_references(potential), references_path(potential)
     phases, hull = choose_phases(settings.hull_table, phases_dir)
     pools = [pool for path in pool_files for pool in read_records(path, CandidatePool)]
+    # Phases decide no relaxation, and of their table what it holds counts, not where it lies.
+    asked = settings.model_dump(mode="json", exclude={"hull_table"})
     base = [
-        code_id(*imported_modules("relax/relax")),
-        settings.model_dump(mode="json", exclude={"hull_table"}),
+        code_id(*imported_modules("relax/relax", without=unused_by_relax(settings))),
+        asked,
         potential.content_hash,
         file_sha256(table) if references is not None else "",
     ]
@@ -119,7 +122,7 @@ def run_relax(
         output,
         RelaxedPool,
         relaxed,
-        settings=value_hash(settings.model_dump()),
+        settings=value_hash(asked),
         inputs={path.name: file_sha256(path) for path in pool_files},
         potential=potential.content_hash,
         hull="" if phases is None else phases.name,

@@ -14,10 +14,10 @@ from typing import Protocol
 import numpy as np
 
 from mapcsp.crystals import neighbour_distances
+from mapcsp.devices import choose_device
 from mapcsp.errors import UnsupportedElementError, UserError
 from mapcsp.provenance import file_sha256, value_hash, versions
 from mapcsp.records import Crystal, RelaxedCandidate, RelaxedPool
-from mapcsp.relax.backends import choose_device
 from mapcsp.settings import RescoreSettings, read_section
 from mapcsp.store import read_header, read_records, write_records
 
@@ -111,19 +111,20 @@ def _shape(crystal: Crystal | None) -> np.ndarray:
     return np.array([distance[species == symbol].mean(axis=0) for symbol in sorted(set(crystal.species))])
 
 
-def load_energy_model(name: str, device: str = "auto") -> EnergyModel:
-    """Load a second potential; raises UserError if its package is not installed."""
+def load_energy_model(name: str, device: str) -> EnergyModel:
+    """Load a second potential; raises UserError if its package is not installed or the device is not there."""
     from mapcsp.relax.sevennet import SevenNetEnergies
 
     return SevenNetEnergies(name, choose_device(device))
 
 
 def run_rescore(
-    relaxed_file: Path, settings_file: Path, output: Path, progress: Progress | None = None
+    relaxed_file: Path, settings_file: Path, output: Path, device: str, progress: Progress | None = None
 ) -> None:
     """Rescore the relaxed pools of one chunk; writes them with their second energies.
 
-    Raises UserError if there is no second potential: not wanted, or its package not installed.
+    device: `relax.device`, which holds for both potentials. Raises UserError if there is no second potential: not wanted,
+    or its package not installed.
     """
     settings = read_section(settings_file, RescoreSettings)
     name = settings.second_potential()
@@ -132,7 +133,7 @@ def run_rescore(
             f"rescore.potential is {settings.potential} and the package sevenn is not installed, so there is nothing to do; "
             "install it with `pip install 'mapcsp[sevennet]'`, or rank the relaxed pools as they are"
         )
-    model = load_energy_model(name)
+    model = load_energy_model(name, device)
     pools = read_records(relaxed_file, RelaxedPool)
     write_records(
         output,

@@ -15,7 +15,8 @@ class Download:
     uri: str
 
 
-def download(text: str, file_name: str, kind: str, content: str) -> Download:
-    """A file with this text, of a media type such as `text/csv`."""
-    encoded = base64.b64encode(content.encode()).decode()
+def download(text: str, file_name: str, kind: str, content: str | bytes) -> Download:
+    """A file with this text or these bytes, of a media type such as `text/csv`."""
+    raw = content.encode() if isinstance(content, str) else content
+    encoded = base64.b64encode(raw).decode()
     return Download(text, file_name, f"data:{kind};base64,{encoded}")

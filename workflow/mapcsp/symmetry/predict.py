@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-import yaml
 from tqdm import tqdm
 
 from mapcsp.errors import UserError
 from mapcsp.records import FormulaEntry, LabelPrediction, SymmetryPrediction
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.settings import SymmetrySettings, read_section
 from mapcsp.store import read_json, read_record, shard, write_records
 from mapcsp.symmetry.candidates import slot_elements
@@ -54,25 +53,39 @@ def run_symmetry(intake_dir: Path, settings_file: Path, output_dir: Path) -> Non
         write_records(output_dir / place, SymmetryPrediction, [predict(entry)])
 
 
-def symmetry_predictor(settings: SymmetrySettings) -> Callable[[FormulaEntry], SymmetryPrediction]:
+class SymmetryPredictor(Protocol):
+    """What `symmetry.model` names, its weights loaded and its settings given."""
+
+    def __call__(self, entry: FormulaEntry, hidden_formula: int | None = None) -> SymmetryPrediction:
+        """Predict one formula; hidden_formula as in `predict_symmetry`."""
+        ...
+
+
+def symmetry_predictor(settings: SymmetrySettings) -> SymmetryPredictor:
     """The predictor that `settings.model` names in the registry, its weights loaded.
 
     Raises UserError for a name that the registry does not list as a model of symmetry.
     """
-    registry = yaml.safe_load(resource_path("models/registry.yaml").read_text(encoding="utf-8"))
-    stage = registry.get(settings.model, {}).get("stage")
-    if stage == "cryspnet":
+    registered = registered_model(settings.model, "symmetry.model")
+    if registered.stage == "cryspnet":
         # A model of its own beside the default one, which most runs never load.
         from mapcsp.cryspnet.stage import predict_symmetry_by_cryspnet
 
-        return partial(predict_symmetry_by_cryspnet, settings=settings)
-    if stage != "symmetry":
-        known = sorted(n for n, entry in registry.items() if entry["stage"] in ("symmetry", "cryspnet"))
-        raise UserError(
-            f"symmetry.model: {settings.model!r} predicts no symmetry; the registry has {', '.join(known)}"
-        )
-    model = load_model(resource_path(f"models/{registry[settings.model]['folder']}"))
-    return partial(predict_symmetry, settings=settings, model=model)
+        def predict_by_cryspnet(entry: FormulaEntry, hidden_formula: int | None = None) -> SymmetryPrediction:
+            if hidden_formula is not None:
+                raise UserError(
+                    f"symmetry.model: {settings.model} cannot leave a training formula out of its networks, which "
+                    "predictions out of fold need; use the model `symmetry`"
+                )
+            return predict_symmetry_by_cryspnet(entry, settings)
+
+        return predict_by_cryspnet
+    model = load_model(registered.folder)
+
+    def predict(entry: FormulaEntry, hidden_formula: int | None = None) -> SymmetryPrediction:
+        return predict_symmetry(entry, settings, model, hidden_formula)
+
+    return predict
 
 
 def predict_symmetry(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import click
 import torch
-import yaml
 from tqdm import tqdm
 
 from mapcsp.errors import UserError
@@ -20,7 +19,6 @@ from mapcsp.maps.models import WEIGHTS, MapModel, load_weights, save_model
 from mapcsp.maps.refiner import MapRefiner, n_parameters
 from mapcsp.provenance import current_commit
 from mapcsp.records import SymmetryPrediction
-from mapcsp.resources import resource_path
 from mapcsp.settings import SymmetrySettings
 from mapcsp.store import read_header, read_json, read_records, write_csv, write_json, write_records
 from mapcsp.training.encoded import encoded_tables
@@ -285,21 +283,16 @@ def scramble(
 
 
 def _predict_symmetry(truths: Sequence[MapTruth], path: Path, name: str) -> None:
-    """Write the labels of each crystal's content, by the shipped symmetry model, unless the file has them already."""
+    """Write the labels of each crystal's content, by a symmetry model of the registry, unless the file has them already."""
     from mapcsp.provenance import file_sha256
-    from mapcsp.symmetry.model import WEIGHTS_FILE, load_model
-    from mapcsp.symmetry.predict import predict_symmetry
+    from mapcsp.registry import registered_model
+    from mapcsp.symmetry.predict import symmetry_predictor
     from mapcsp.training.maps.truth import content_entry
 
-    registry = yaml.safe_load(resource_path("models/registry.yaml").read_text(encoding="utf-8"))
-    folder = resource_path(f"models/{registry.get(name, {}).get('folder', name)}")
-    key = file_sha256(folder / WEIGHTS_FILE)
+    key = file_sha256(registered_model(name, "symmetry.model").folder / WEIGHTS)
     if not path.exists() or read_header(path).get("weights") != key:
-        model, settings = load_model(folder), SymmetrySettings(n_labels=10)
-        found = (
-            predict_symmetry(content_entry(t), settings, model)
-            for t in tqdm(truths, desc="symmetry", mininterval=10)
-        )
+        predict = symmetry_predictor(SymmetrySettings(model=name, n_labels=10))
+        found = (predict(content_entry(t)) for t in tqdm(truths, desc="symmetry", mininterval=10))
         write_records(path, SymmetryPrediction, found, weights=key)
 
 

@@ -15,7 +15,7 @@ from mapcsp.cryspnet.predict import predict_cryspnet
 from mapcsp.mlatticeabc.forests import WEIGHTS_FILE, load_forests, write_forests
 from mapcsp.mlatticeabc.predict import predict_cells
 from mapcsp.provenance import code_id, file_sha256
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.settings import SymmetrySettings
 from mapcsp.store import read_json, write_json, write_text
 from mapcsp.symmetry.cells import bravais_lattice
@@ -111,7 +111,7 @@ def _cryspnet_cells(rows: Sequence[EncodedKnown]) -> np.ndarray:
 
 def _default_cells(rows: Sequence[EncodedKnown]) -> np.ndarray:
     """The default model's cell of its likeliest label in the true space group, z given."""
-    model, settings = load_model(resource_path("models/symmetry")), SymmetrySettings()
+    model, settings = load_model(registered_model("symmetry", "symmetry.model").folder), SymmetrySettings()
     found = [
         predict_symmetry(replace(entry_of(r, (r.z,)), space_group=r.anonymous.space_group), settings, model)
         for r in rows

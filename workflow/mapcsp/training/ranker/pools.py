@@ -17,8 +17,8 @@ from mapcsp.metrics.match import LOOSE, match_rms
 from mapcsp.provenance import file_sha256, value_hash
 from mapcsp.ranking.rank import rank_example
 from mapcsp.records import Crystal, RelaxedPool
+from mapcsp.registry import registered_model
 from mapcsp.relax.rescore import load_energy_model, rescore_pool
-from mapcsp.resources import resource_path
 from mapcsp.settings import Settings
 from mapcsp.store import read_records, write_records
 from mapcsp.training.encoded import EncodedKnown, encoded_tables
@@ -100,15 +100,13 @@ def matched_pools(
 
 def pools_key(settings: Settings) -> str:
     """What decides the pools besides the code: the settings of their stages, and the models."""
-    files = [
-        *resource_path(f"models/{settings.symmetry.model}").glob("*.safetensors"),
-        *resource_path(f"models/{settings.maps.model}").glob("*.safetensors"),
-    ]
+    used = (settings.symmetry.model, "symmetry.model"), (settings.maps.model, "maps.model")
+    files = [file for name, stage in used for file in registered_model(name, stage).files]
     sections = ("symmetry", "maps", "reconstruct", "pool", "relax", "rescore", "ranking")
     return value_hash(
         [settings.seed]
         + [getattr(settings, name).model_dump(mode="json") for name in sections]
-        + [file_sha256(path) for path in sorted(files)]
+        + [file_sha256(path) for path in files]
     )
 
 
@@ -121,7 +119,7 @@ def _write_stripe(stripe: Sequence[tuple[Path, Sequence[RankTarget]]], settings:
     torch.set_num_threads(1)
     models = load_models(settings)
     potential = load_potential(settings.relax.potential, settings.relax.device, None)
-    second = load_energy_model(settings.rescore.second_potential() or "sevennet-l3i5")
+    second = load_energy_model(settings.rescore.second_potential() or "sevennet-l3i5", settings.relax.device)
     for path, targets in tqdm(stripe, desc=f"pools of {CHUNK} formulas", mininterval=10):
         pools = [
             predict_pool(

@@ -12,16 +12,15 @@ from tqdm import tqdm
 
 from mapcsp.benchmark.pipeline import Models, load_models
 from mapcsp.elements import SUPPORTED_ELEMENTS
-from mapcsp.maps.predict import predict_label_maps
+from mapcsp.maps.predict import predict_maps
 from mapcsp.metrics.match import match_rate_at
 from mapcsp.provenance import code_id, current_commit, file_sha256, imported_modules, value_hash
 from mapcsp.records import Label, LabelPrediction, PredictedMap, SymmetryPrediction
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.settings import ReconstructSettings, Settings
 from mapcsp.store import read_records, write_json, write_records
 from mapcsp.symmetry.geometry import label_geometry
 from mapcsp.symmetry.labels import canonical_label
-from mapcsp.symmetry.predict import predict_symmetry
 from mapcsp.training.encoded import encoded_tables
 from mapcsp.training.geometries import formula_hash
 from mapcsp.training.ranker.pools import choose_targets
@@ -90,8 +89,8 @@ class Evaluation:
     def __init__(self, targets: Sequence[Target], settings: Settings, hidden: bool, work_dir: Path) -> None:
         """hidden: leave each formula's own training crystals out of the symmetry model's memory."""
         self.targets, self.settings, self.hidden = targets, settings, hidden
-        folders = [resource_path(f"models/{name}") for name in (settings.symmetry.model, settings.maps.model)]
-        weights = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
+        used = (settings.symmetry.model, "symmetry.model"), (settings.maps.model, "maps.model")
+        weights = [file for name, stage in used for file in registered_model(name, stage).files]
         key = [
             code_id(*imported_modules(*CODE), "training/reconstruction/trials"),
             [file_sha256(f) for f in weights],
@@ -118,10 +117,9 @@ class Evaluation:
             self._models = self._models or load_models(self.settings)
             row = target.encoded
             mask = formula_hash(row.formula) if self.hidden else None
-            prediction = predict_symmetry(
-                entry_of(row, (row.z,)), self.settings.symmetry, self._models.symmetry, mask
-            )
-            maps = predict_label_maps(self._models.maps, prediction.labels, self.settings.maps.batch_size)
+            entry, batch = entry_of(row, (row.z,)), self.settings.maps.batch_size
+            prediction = self._models.symmetry(entry, mask)
+            maps = predict_maps(self._models.maps, prediction.labels, entry.amounts, batch)
             found = self._predicted[target.known.material_id] = prediction, tuple(maps)
         return found
 

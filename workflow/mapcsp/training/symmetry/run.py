@@ -38,7 +38,9 @@ def run_train_symmetry(
     if not memory_path.exists():
         write_memory(memory_path, build_memory(rows))
     memory = read_memory(memory_path)
-    network = train_symmetry(memory, rows, settings, work_dir / "checkpoint.pt", work_dir / "curve.csv")
+    network = train_symmetry(
+        memory, rows, settings, work_dir / "checkpoint.safetensors", work_dir / "curve.csv"
+    )
     cells = train_cells(memory, network, rows, CellTraining(), work_dir / "curve_cells.csv")
     save_model(output, memory, network, cells)
     for name in ("curve.csv", "curve_cells.csv"):

@@ -10,7 +10,7 @@ import copy
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from mapcsp.store import atomic_path
+from mapcsp.provenance import value_hash
 from mapcsp.symmetry.candidates import candidate_class, slot_elements
 from mapcsp.symmetry.cells import cell_shape
 from mapcsp.symmetry.memory import LabelMemory
 from mapcsp.symmetry.network import ClassTensors, NetworkShape, SymmetryNetwork, class_tensors
+from mapcsp.training.checkpoints import Reached, read_checkpoint, write_checkpoint
 from mapcsp.training.encoded import EncodedKnown
 from mapcsp.training.geometries import formula_hash, shares, volume_per_atom_ang3
 from mapcsp.training.split import is_held_out
@@ -168,7 +169,7 @@ def train_symmetry(
     curve: Path,
     progress: bool = True,
 ) -> SymmetryNetwork:
-    """Train the network; resumes from `checkpoint` if it is there, and writes it after each epoch.
+    """Train the network; resumes from `checkpoint` if it is there and of the same training, and writes it after each epoch.
 
     curve: CSV of CURVE_COLUMNS. The running mean of the epoch with the best likelihood of the held-out formulas' labels is
     returned.
@@ -187,15 +188,19 @@ def train_symmetry(
         optimiser, settings.learning_rate, total_steps=int(n_steps * 1.05) + 10, pct_start=0.1
     )
     first, n_steps_done, best, best_state = 0, 0, -np.inf, mean.state_dict()
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        mean.load_state_dict(state["mean"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        first, n_steps_done = int(state["epoch"]), int(state["steps"])
-        best, best_state = state["best"], state["best_network"]
-        torch.set_rng_state(state["rng"])
+    networks = {"network": network, "mean": mean}
+    key = value_hash([asdict(settings), [r.material_id for r in rows]])
+    reached = read_checkpoint(checkpoint, key, networks, optimiser, schedule)
+    if reached is None:
+        # A curve is appended to; that of an earlier training would go before this one's.
+        curve.unlink(missing_ok=True)
+    else:
+        first, n_steps_done, best, best_state = (
+            reached.epoch,
+            reached.steps,
+            reached.best,
+            reached.best_network,
+        )
         for _ in range(first):
             _batches(classes, settings.batch, generator)
     for epoch in range(first, settings.epochs):
@@ -223,21 +228,8 @@ def train_symmetry(
         if likelihood > best:
             best = likelihood
             best_state = {k: v.clone() for k, v in mean.state_dict().items()}
-        with atomic_path(checkpoint) as temporary:
-            torch.save(
-                {
-                    "network": network.state_dict(),
-                    "mean": mean.state_dict(),
-                    "steps": n_steps_done,
-                    "optimiser": optimiser.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "epoch": epoch + 1,
-                    "best": best,
-                    "best_network": best_state,
-                    "rng": torch.get_rng_state(),
-                },
-                temporary,
-            )
+        reached = Reached(epoch + 1, n_steps_done, best, best_state)
+        write_checkpoint(checkpoint, key, reached, networks, optimiser, schedule)
     mean.load_state_dict(best_state)
     return mean
 
