@@ -119,7 +119,9 @@ def _species(
 ) -> list[str]:
     """The element of each atom, by what the file or the user names; nothing is guessed."""
     if given and named and list(given) != named:
-        cautions.append(f"the file names {' '.join(named)}; the elements given for files that name none are not used")
+        cautions.append(
+            f"the file names {' '.join(named)}; the elements given for files that name none are not used"
+        )
     if not named and not given and labels and all(labels):
         cautions.append("the elements are those behind the coordinates; the file has no line of elements")
         chosen, amounts = labels, [1] * len(labels)
