@@ -53,9 +53,9 @@ def choose(listed: Sequence[KnownCompound], names: Sequence[str]) -> list[KnownC
     return [c for c in listed if not names or c.formula in names]
 
 
-def known_compound_settings(compounds: Sequence[KnownCompound]) -> Settings:
-    """The defaults, but cells as large as the list needs or the product allows, and answers down to rank 20."""
-    needed = max(c.ambient.crystal.n_atoms for c in compounds)
+def known_compound_settings() -> Settings:
+    """The defaults, but cells as large as the whole list needs or the product allows, and answers down to rank 20."""
+    needed = max(c.ambient.crystal.n_atoms for c in read_known_compounds())
     allowed = IntakeSettings.model_json_schema()["properties"]["max_atoms"]["maximum"]
     default, atoms = Settings(), min(needed, allowed)
     return parse_settings(
@@ -76,7 +76,7 @@ def run_evaluate_known_compounds(
     default all. Raises UserError and JobError as `predict` does.
     """
     compounds = choose(read_known_compounds(), names)
-    settings = known_compound_settings(compounds)
+    settings = known_compound_settings()
     write_text(work_dir / "formulas.csv", "\n".join(["formula", *(c.formula for c in compounds), ""]))
     results = (
         predict(work_dir / "formulas.csv", work_dir / "run", cores=cores, settings=settings).folder
