@@ -29,6 +29,7 @@ from mapcsp.symmetry.known_labels import (
 )
 from mapcsp.symmetry.model import SymmetryModel, load_model
 from mapcsp.symmetry.placement import named
+from mapcsp.symmetry.units import in_units_of_the_formula
 from mapcsp.symmetry.wyckoff import space_group
 
 # Spread of ln(volume) and of the shape where a label was enumerated and nothing is known of its cell.
@@ -79,13 +80,13 @@ def symmetry_predictor(settings: SymmetrySettings) -> SymmetryPredictor:
                 )
             return predict_symmetry_by_cryspnet(entry, settings)
 
-        return predict_by_cryspnet
+        return in_units_of_the_formula(predict_by_cryspnet)
     model = load_model(registered.folder)
 
     def predict(entry: FormulaEntry, hidden_formula: int | None = None) -> SymmetryPrediction:
         return predict_symmetry(entry, settings, model, hidden_formula)
 
-    return predict
+    return in_units_of_the_formula(predict)
 
 
 def predict_symmetry(
