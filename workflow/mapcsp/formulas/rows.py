@@ -214,13 +214,15 @@ def _find_layout(path: Path, lines: list[Line], delimiter: str | None, remark: s
         return named, -1
     for split in (delimiter,) if delimiter else DELIMITERS:
         cells = _try_cells(lines[0].text, split)
-        if len(cells) > 1 and _names_columns(cells):
+        below = _try_cells(lines[1].text, split) if len(lines) > 1 else []
+        if len(cells) > 1 and _names_columns(cells, below):
             raise without_formula(path, cells)
     return Layout(delimiter or _delimiter_of(lines[0].text)), -1
 
 
 def _header(path: Path, text: str, delimiter: str | None) -> Layout | None:
-    for split in (delimiter,) if delimiter else (*DELIMITERS, None):
+    usual = sorted(DELIMITERS, key=lambda d: -text.count(d))
+    for split in (delimiter,) if delimiter else (*usual, None):
         cells = _try_cells(text, split)
         # At blanks, only a line of names alone is a header: a sentence may hold the word `formula`.
         if split is None and not (len(cells) > 1 and all(map(role_of, cells))):
@@ -237,11 +239,16 @@ def _try_cells(text: str, delimiter: str | None) -> list[str]:
         return []
 
 
-def _names_columns(cells: list[str]) -> bool:
-    """Whether cells are names rather than data: no formula, no number, or one of the other known names among them."""
+def _names_columns(cells: list[str], below: list[str]) -> bool:
+    """Whether cells are names rather than data: a known name among them, or no number and no formula.
+
+    A name such as `N` or `V` is a formula, too; it is data if the cell below it is one as well.
+    """
     if any(map(role_of, cells)):
         return True
-    return all(re.match(r"[A-Za-z_]", cell) for cell in cells if cell) and not any(map(_is_formula, cells))
+    alike = [place for place, cell in enumerate(cells) if _is_formula(cell)]
+    data = any(len(cells[p]) > 2 or p < len(below) and _is_formula(below[p]) for p in alike)
+    return all(re.match(r"[A-Za-z_]", cell) for cell in cells if cell) and not data
 
 
 def _is_formula(text: str) -> bool:
