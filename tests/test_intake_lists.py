@@ -18,6 +18,7 @@ from mapcsp.settings import IntakeSettings
 # What each list below asks for: formula, id, z if given, space group.
 Asked = list[tuple[str, str, int | None, int | None]]
 SALT: Asked = [("NaCl", "NaCl", None, None), ("TiO2", "TiO2", None, None)]
+CONTENTS_OF_CELLS: Asked = [("NaCl", "NaCl_z4", 4, None), ("TiO2", "TiO2_z2", 2, None)]
 NAMED: Asked = [("NaCl", "mp-1", None, 225), ("TiO2", "mp-2", None, 136)]
 
 
@@ -56,8 +57,8 @@ LISTS: dict[str, tuple[str | bytes, Asked]] = {
     "UTF-32": ("formula\nNaCl\nTiO2\n".encode("utf-32"), SALT),
     "byte order mark": ("\ufeffFormula;\r\nNaCl;\r\nTiO2;\r\n", SALT),
     "old Mac": ("Chemical Formula\rNaCl\rTiO2\r", SALT),
-    "numpy's commented header": ("# formula z\nNaCl 1\nTiO2 2\n", [("NaCl", "NaCl_z1", 1, None), ("TiO2", "TiO2_z2", 2, None)]),
-    "blanks": ("formula   sg\nNaCl      225\nTiO2      136\n", [("NaCl", "NaCl_sg225", None, 225), ("TiO2", "TiO2_sg136", None, 136)]),
+    "numpy's commented header": ("# formula z\nNaCl 4\nTiO2 2\n", CONTENTS_OF_CELLS),
+    "blanks": ("formula   z\nNaCl      4\nTiO2      2\n", CONTENTS_OF_CELLS),
     "Markdown": ("| compound | z |\n|---|---:|\n| NaCl |  |\n| TiO2 | |\n", SALT),
     "quotes": ('"Composition","Name"\n"NaCl","rock salt, halite"\n"TiO2","rutile"\n', SALT),
     "capitals and blanks": (" FORMULA , Z \n NaCl , \n TiO2 ,\n", SALT),
@@ -73,10 +74,10 @@ LISTS: dict[str, tuple[str | bytes, Asked]] = {
         "task_id,full_formula\nmp-1,Na1Cl1\nmp-2,Ti2O4\n",
         [("NaCl", "mp-1", 1, None), ("TiO2", "mp-2", 2, None)],
     ),
-    "pymatgen's Structure.formula": ("formula\nNa4 Cl4\nTi2 O4\n", [("NaCl", "NaCl_z4", 4, None), ("TiO2", "TiO2_z2", 2, None)]),
+    "pymatgen's Structure.formula": ("formula\nNa4 Cl4\nTi2 O4\n", CONTENTS_OF_CELLS),
     "pymatgen's special formulas": (
         "formula_pretty\nLi2O2\nNa2O2\nK2O2\nH2O2\nCs2O2\nRb2O2\nO2\nN2\nF2\nCl2\nH2\n",
-        [(f, f, None, None) for f in "Li2O2 Na2O2 K2O2 H2O2 Cs2O2 Rb2O2 O2 N2 F2 Cl2 H2".split()],
+        [(f, f, None, None) for f in ["Li2O2", "Na2O2", "K2O2", "H2O2", "Cs2O2", "Rb2O2", "O2", "N2", "F2", "Cl2", "H2"]],
     ),
     "a dictionary of symmetry": (
         "formula_pretty;symmetry\nNaCl;{'crystal_system': 'Cubic', 'symbol': 'Fm-3m', 'number': 225}\n",
@@ -103,7 +104,18 @@ def test_a_title_above_the_header_spoils_only_itself(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "header", ["Formula", "fromula", "compounds name", "structure", "id,spin", "Id;Z", "name,energy", "mpid\tsg", "N,V,gap"]
+    "header",
+    [
+        "Formula",
+        "fromula",
+        "compounds name",
+        "structure",
+        "id,spin",
+        "Id;Z",
+        "name,energy",
+        "mpid\tsg",
+        "N,V,gap",
+    ],
 )
 def test_a_list_with_a_header_is_never_told_that_it_has_none(tmp_path, header):
     delimiter = next((d for d in ";\t" if d in header), ",")
@@ -119,14 +131,20 @@ def test_a_list_with_a_header_is_never_told_that_it_has_none(tmp_path, header):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ("formula_pretty,composition\nNaCl,Na4 Cl4\n", "several columns for formulas, 'formula_pretty', 'composition'"),
+        (
+            "formula_pretty,composition\nNaCl,Na4 Cl4\n",
+            "several columns for formulas, 'formula_pretty', 'composition'",
+        ),
         ("formula,Formula\nNaCl,NaCl\n", "several columns for formulas, 'formula', 'Formula'; expected one"),
         ("id,energy\na,1\n", r"no column `formula` \(its columns are 'id', 'energy'\); name that column"),
         ("fromula,energy\nNaCl,1\n", "did you mean 'fromula'"),
         (b"PAR1\x15\x04", "is a parquet table, expected text; write it as CSV"),
         (b"%PDF-1.7", "is a PDF file"),
         (b"\x1f\x8b\x08", "is a compressed file, expected text; unpack it"),
-        (b"PK\x03\x04[Content_Types].xml", "is a spreadsheet or archive, expected text; save it as CSV UTF-8"),
+        (
+            b"PK\x03\x04[Content_Types].xml",
+            "is a spreadsheet or archive, expected text; save it as CSV UTF-8",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_meant_is_one_clear_line(tmp_path, data, reason):
@@ -226,21 +244,23 @@ def test_what_cannot_be_a_whole_formula_is_refused_with_what_to_write(text, reas
 # Formula or content of a cell
 
 
-@pytest.mark.parametrize(
-    "formula",
-    """H2 N2 O2 F2 Cl2 Br2 I2 O3 P4 S8 Se8 Li2O2 Na2O2 K2O2 Rb2O2 Cs2O2 H2O2 Na2S2 K2Se2 K2S4 Li2C2 Na2C2O4 K2S2O8 (NH4)2C2O4
-    Hg2F2 Hg2Cl2 Hg2Br2 Hg2I2 Hg2(NO3)2 C2H2 C2H4 C6H6 CH3COOH C2N2 N2O4 N2H4 B2H6 B10H14 S2Cl2 S4N4 P4O6 P4O10 As4S4 As4O6 Al2Cl6
-    Al2Br6 Si2H6 Mn2(CO)10 Na3P3O9 Mo6Cl12""".split(),
-)
+FORMULAS = """
+H2 N2 O2 F2 Cl2 Br2 I2 O3 P4 S8 Se8 Li2O2 Na2O2 K2O2 Rb2O2 Cs2O2 H2O2 Na2S2 K2Se2 K2S4 Li2C2 Na2C2O4 K2S2O8 (NH4)2C2O4
+Hg2F2 Hg2Cl2 Hg2Br2 Hg2I2 Hg2(NO3)2 C2H2 C2H4 C6H6 CH3COOH C2N2 N2O4 N2H4 B2H6 B10H14 S2Cl2 S4N4 P4O6 P4O10 As4S4 As4O6
+Al2Cl6 Al2Br6 Si2H6 Mn2(CO)10 Na3P3O9 Mo6Cl12
+"""
+CONTENTS = """
+Ti2O4 Fe4O6 Si8O16 Pb4O4 Mg2O2 Na4Cl4 Zn2S2 Ga4N4 Si2 C4 Fe2 Na2 O8 N8 Hg2O2 Cu2O2 Ag2S2 Ba2O4 Fe2S4 H4O2 Na4O4 Al4Cl12
+Mg2Si2O6 K2Pt2
+"""
+
+
+@pytest.mark.parametrize("formula", FORMULAS.split())
 def test_a_formula_that_chemists_write_with_a_common_factor_is_a_formula(formula):
     assert not is_content(parse_formula(formula))
 
 
-@pytest.mark.parametrize(
-    "formula",
-    """Ti2O4 Fe4O6 Si8O16 Pb4O4 Mg2O2 Na4Cl4 Zn2S2 Ga4N4 Si2 C4 Fe2 Na2 O8 N8 Hg2O2 Cu2O2 Ag2S2 Ba2O4 Fe2S4 H4O2 Na4O4 Al4Cl12 Mg2Si2O6
-    K2Pt2""".split(),
-)
+@pytest.mark.parametrize("formula", CONTENTS.split())
 def test_any_other_formula_with_a_common_factor_is_the_content_of_a_cell(formula):
     assert is_content(parse_formula(formula))
 
@@ -266,7 +286,9 @@ def test_a_given_z_counts_the_formula_as_written(tmp_path):
 
 def test_the_known_cells_of_formulas_with_a_common_factor_are_allowed(tmp_path):
     # Primitive cells: chlorine (Cmce) has two molecules, alpha nitrogen four, calomel (I4/mmm) one, Na2O2 (P-62m) three.
-    entries = accept(tmp_path, "formula,space_group\nCl2,Cmce\nN2,Pa-3\nHg2Cl2,I4/mmm\nNa2O2,P-62m\nO2,C2/m\n")
+    entries = accept(
+        tmp_path, "formula,space_group\nCl2,Cmce\nN2,Pa-3\nHg2Cl2,I4/mmm\nNa2O2,P-62m\nO2,C2/m\n"
+    )
     assert [z in entry.z_allowed for entry, z in zip(entries, (2, 4, 1, 3, 1))] == [True] * 5
 
 
@@ -274,8 +296,12 @@ def test_how_a_formula_was_read_is_said_and_what_to_do(tmp_path):
     checked = check(tmp_path, "NaCl\nTi2O4\nNa2O2\nHg2Cl2\n")
     assert [e.read_as for e in checked.accepted] == ["formula", "content", "formula", "formula"]
     content, formula = checked.notes
-    assert content.startswith("read as the content of a cell, which fixes z: Ti2O4 (2 TiO2); for a formula say --formula-unit")
-    assert formula.startswith("read as a formula: Na2O2 (z counts Na2O2), Hg2Cl2 (z counts Hg2Cl2); for the content of a cell")
+    assert content.startswith(
+        "read as the content of a cell, which fixes z: Ti2O4 (2 TiO2); for a formula say --formula-unit"
+    )
+    assert formula.startswith(
+        "read as a formula: Na2O2 (z counts Na2O2), Hg2Cl2 (z counts Hg2Cl2); for the content of a cell"
+    )
     assert check(tmp_path, "formula,content\nTi2O4,true\nNa2O2,false\nNaCl,\n").notes == ()
 
 
@@ -306,7 +332,13 @@ def test_formulas_and_ids_keep_the_order_of_their_author(tmp_path):
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [("TiO2,,", "O2Ti,,"), ("Na2O2,3,", "NaO,6,"), ("Na2O2,3,", "O6Na6,,true"), ("Ti2O4,,", "TiO2,2,"), ("H2O2,,", "O2H2,,")],
+    [
+        ("TiO2,,", "O2Ti,,"),
+        ("Na2O2,3,", "NaO,6,"),
+        ("Na2O2,3,", "O6Na6,,true"),
+        ("Ti2O4,,", "TiO2,2,"),
+        ("H2O2,,", "O2H2,,"),
+    ],
 )
 def test_one_compound_in_two_writings_is_a_duplicate(tmp_path, first, second):
     checked = check(tmp_path, f"formula,z,content\n{first}\n{second}\n")

@@ -74,7 +74,10 @@ COMMANDS = {
         ("maps K2NaAl3Si5O30", "41 atoms in the primitive cell, expected at most intake.max_atoms = 12"),
         ("maps Ti2O4 --z 3", "'Ti2O4' is 2 formula units of TiO2, but z is given as 3; make them agree"),
         ("maps NaCl --space-group 230", "space group 230 cannot hold.*z = 8, 12.*correct space_group or z"),
-        ("maps NaCl --space-group 231", "'--space-group': the space group is '231', expected a number from 1"),
+        (
+            "maps NaCl --space-group 231",
+            "'--space-group': the space group is '231', expected a number from 1",
+        ),
         ("maps NaCl --space-group fm-3m", "'--space-group': .*symbol such as P2_1/c; did you mean Fm-3m"),
         ("maps NaCl --space-group cubic", "'--space-group': .*is a crystal system, expected a number from 1"),
         ("maps CaO.2SiO2", "'.' at character 4: .*write an adduct such as a hydrate with '·'.*correct it"),
@@ -91,12 +94,24 @@ COMMANDS = {
         ("predict --list .", "'--list': File '.' is a directory"),
         ("predict --list empty.csv", "empty.csv has no formula; write one a line, or CSV"),
         ("predict --list bad.csv", r"bad.csv: no row can be used; line 2: 'Na\(Cl'"),
-        ("predict --list no_formula.csv", r"the header has no column `formula` \(its columns are 'id', 'z'\)"),
-        ("predict --list typo.csv", "no column `formula` .*; did you mean 'fromula'.*; name that column `formula`"),
-        ("predict --list two.csv", "several columns for formulas, 'formula_pretty', 'composition'; expected one"),
+        (
+            "predict --list no_formula.csv",
+            r"the header has no column `formula` \(its columns are 'id', 'z'\)",
+        ),
+        (
+            "predict --list typo.csv",
+            "no column `formula` .*; did you mean 'fromula'.*; name that column `formula`",
+        ),
+        (
+            "predict --list two.csv",
+            "several columns for formulas, 'formula_pretty', 'composition'; expected one",
+        ),
         ("predict --list table.parquet", "table.parquet is a parquet table, expected text; write it as CSV"),
         ("predict --list sheet.xlsx", "sheet.xlsx is a spreadsheet or archive.*save it as CSV UTF-8"),
-        ("predict --list bad.csv --z 2", "z, space group and content go with formulas given by hand.*columns"),
+        (
+            "predict --list bad.csv --z 2",
+            "z, space group and content go with formulas given by hand.*columns",
+        ),
         ("predict --list bad.csv --content", "z, space group and content go with formulas given by hand"),
     ],
     "settings": [

@@ -41,7 +41,7 @@ class FormulaEntry:
 
     id: unique, file-safe. formula: in the order of its author, reduced unless its common factor belongs to it, as in Na2O2;
     it is the unit that z counts. amounts: (element, atoms in one such unit), in pymatgen's order, whoever wrote it.
-    read_as: `formula`, or `content` of a cell, which fixes z; either_way: the formula could have been meant both ways.
+    read_as: `formula`, or `content` of a cell, which fixes z.
     z_allowed: formula units in the primitive cell that the plan may try, ascending.
     z_given, space_group: what the user fixed.
     line: in the list, from 1; None in the file of one entry, so that moving a row changes no file and reruns nothing.
@@ -57,7 +57,6 @@ class FormulaEntry:
     z_given: bool
     space_group: int | None = None
     read_as: str = "formula"
-    either_way: bool = False
     charge_neutral: bool | None = None
     electronegativity_balanced: bool | None = None
 

@@ -1,4 +1,4 @@
-"""The list of a run's folder: what earlier calls asked for stays in it, with its results, when another formula is asked for."""
+"""The list of a run's folder: what earlier calls asked for stays in it when another formula is asked for."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def _merge(
     for place, entry in _accepted(old, settings).items():
         same_id, same_request = by_id.get(entry.id.lower()), by_request.get(request_of(entry))
         if same_id is not None and same_id != same_request:
-            notes.append(f"{folder}: {shown(entry.id)} was {entry.formula} and is {of_new[same_id].formula} from now on")
+            notes.append(
+                f"{folder}: {shown(entry.id)} was {entry.formula} and is {of_new[same_id].formula} from now on"
+            )
         for successor in (same_request, same_id):
             if successor is not None and successor not in placed:
                 placed.add(successor)
@@ -86,8 +88,8 @@ def _require_all(folder: Path, old: list[Row], settings: IntakeSettings) -> None
         except RowError as error:
             if row.formula in had_results:
                 raise UserError(
-                    f"{folder} holds {shown(row.formula)} of an earlier call, which these settings reject ({error}), so that "
-                    "its results would be lost; repeat its settings, give another --out, or --replace to start anew"
+                    f"{folder} holds {shown(row.formula)} of an earlier call, which these settings reject ({error}), so "
+                    "that its results would be lost; repeat its settings, give another --out, or --replace to start anew"
                 ) from None
 
 
@@ -106,4 +108,6 @@ def _accepted(rows: Sequence[Row], settings: IntakeSettings) -> dict[int, Formul
 def _rows(path: Path) -> list[Row]:
     """Rows of a list that are rows at all, by their columns alone."""
     rows = [row for row in read_rows(path).rows if isinstance(row, Row)]
-    return [Row(number, "", **{c: getattr(row, c) for c in COLUMNS}) for number, row in enumerate(rows, start=1)]
+    return [
+        Row(number, "", **{c: getattr(row, c) for c in COLUMNS}) for number, row in enumerate(rows, start=1)
+    ]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mapcsp.errors import UserError
-from mapcsp.formulas.entries import EntryBuilder
 from mapcsp.formulas.columns import COLUMNS
+from mapcsp.formulas.entries import EntryBuilder
 from mapcsp.formulas.intake import CheckedList, check_formula_list
 from mapcsp.formulas.rows import Row
 from mapcsp.formulas.wording import RowError
@@ -77,7 +77,9 @@ def list_entries(
     Raises UserError if no row can be used, or if one of these columns is given.
     """
     if z is not None or space_group is not None or content is not None:
-        raise UserError("z, space group and content go with formulas given by hand; in a list they are columns")
+        raise UserError(
+            "z, space group and content go with formulas given by hand; in a list they are columns"
+        )
     checked = check_formula_list(path, settings)
     if not checked.accepted:
         first = checked.rejected[0]

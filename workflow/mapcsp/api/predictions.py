@@ -103,8 +103,8 @@ def symmetry(
 ) -> SymmetryResults:
     """Predict z, symmetry labels (space group and Wyckoff positions) and cells of formulas.
 
-    z, space_group: fixed for all formulas, if given; the space group by number or symbol. content: True reads the formulas as
-    contents of primitive cells, False as formulas; None as usual, `Ti2O4` as a content and `Na2O2` as a formula.
+    z, space_group: fixed for all formulas, if given; the space group by number or symbol. content: True reads the
+    formulas as contents of primitive cells, False as formulas; None as usual: `Ti2O4` as a content, `Na2O2` as a formula.
     settings: the sections intake and symmetry are read.
     Raises UserError for a formula or setting that cannot be used.
     """

@@ -123,8 +123,9 @@ def predict(
     found, rejected, notes = _checked_list(formulas, z, space_group, content, chosen, folder, replace)
     config = {**_with_whole_paths(chosen), "formulas": str(folder / LIST_FILE)}
     notes += _kept_notes(folder, found, config)
-    for note in notes if say is not None else ():
-        say(note)
+    if say is not None:
+        for note in notes:
+            say(note)
     _write_if_changed(folder / LIST_FILE, found.text)
     _write_if_changed(folder / CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
     _run_workflow(folder, cores or _all_cores())
@@ -166,7 +167,8 @@ def _checked_list(
     else:
         several = [formulas] if isinstance(formulas, str) else list(formulas)
         given = formula_rows(several, z, space_group, content)
-        notes = reading_notes(formula_entries(several, z, space_group, settings.intake, content))
+        entries = formula_entries(several, z, space_group, settings.intake, content)
+        notes = reading_notes(entries if content is None else ())
         rejected = ()
     found = folder_list(folder, LIST_FILE, given, settings.intake, fresh)
     return found, rejected, (*notes, *found.notes)
@@ -180,7 +182,9 @@ def _kept_notes(folder: Path, found: FolderList, config: dict[str, Any]) -> tupl
     before = folder / CONFIG_FILE
     changed = before.is_file() and yaml.safe_load(before.read_text(encoding="utf-8")) != config
     anew = ", and computes them anew where the settings have changed" if changed else ""
-    return (f"{folder.name} keeps {ids} of earlier calls{anew}; --replace (replace=True) would leave them out",)
+    return (
+        f"{folder.name} keeps {ids} of earlier calls{anew}; --replace (replace=True) would leave them out",
+    )
 
 
 def _with_whole_paths(settings: Settings) -> dict[str, Any]:

@@ -294,7 +294,7 @@ def _entries(
     settings = as_settings(config)
     if list_file is None:
         entries = formula_entries(formulas, z, space_group, settings.intake, content)
-        for note in reading_notes(entries):
+        for note in reading_notes(entries if content is None else ()):
             say(note)
         return entries, settings
     checked = list_entries(list_file, z, space_group, settings.intake, content)

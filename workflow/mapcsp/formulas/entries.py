@@ -6,7 +6,14 @@ import re
 from dataclasses import dataclass
 from math import gcd
 
-from mapcsp.composition import Amounts, canonical_formula, formula_amounts, formula_text, order_amounts, units_of
+from mapcsp.composition import (
+    Amounts,
+    canonical_formula,
+    formula_amounts,
+    formula_text,
+    order_amounts,
+    units_of,
+)
 from mapcsp.formulas.chemistry import smact_tests
 from mapcsp.formulas.feasible import can_hold
 from mapcsp.formulas.parse import parse_formula
@@ -30,7 +37,7 @@ NO = frozenset(("false", "f", "no", "n", "0", "0.0", "formula"))
 class _Formula:
     """A formula as it is read. written: in the order of its author, the unit that z counts; amounts: the same, ordered.
 
-    z: fixed by a content; units: reduced formula units in one unit; either_way: whether its author could have meant both.
+    z: fixed by a content; units: reduced formula units in one unit.
     """
 
     written: str
@@ -38,7 +45,6 @@ class _Formula:
     read_as: str
     z: int | None
     units: int
-    either_way: bool
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,9 @@ class Request:
 def request_of(entry: FormulaEntry) -> Request:
     """What an accepted row asks for."""
     z = entry.z_allowed[0] if entry.z_given else 1
-    return Request(canonical_formula(entry.formula), units_of(entry.formula) * z, entry.z_given, entry.space_group)
+    return Request(
+        canonical_formula(entry.formula), units_of(entry.formula) * z, entry.z_given, entry.space_group
+    )
 
 
 class EntryBuilder:
@@ -73,9 +81,7 @@ class EntryBuilder:
         z = _given_z(row, read)
         space_group = _space_group(row.space_group)
         # Two texts of one compound ask for the same: Na2O2 with z = 3, NaO with z = 6, and O2Na2.
-        request = Request(
-            canonical_formula(formula), read.units * (z or 1), z is not None, space_group
-        )
+        request = Request(canonical_formula(formula), read.units * (z or 1), z is not None, space_group)
         if request in self._line_of_request:
             raise RowError(
                 f"{shown(row.formula)} asks for the same as line {self._line_of_request[request]} "
@@ -100,7 +106,6 @@ class EntryBuilder:
             z_allowed=z_allowed,
             z_given=z is not None,
             read_as=read.read_as,
-            either_way=read.either_way,
             space_group=space_group,
             charge_neutral=tests.charge_neutral,
             electronegativity_balanced=tests.electronegativity_balanced,
@@ -166,7 +171,6 @@ def _read_formula(row: Row) -> _Formula:
         read_as="content" if content else "formula",
         z=factor if content else None,
         units=1 if content else factor,
-        either_way=factor > 1 and not says,
     )
 
 

@@ -6,11 +6,13 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from pathlib import Path
 from typing import Any
 
 from mapcsp.errors import UserError
 from mapcsp.formulas.entries import EntryBuilder
+from mapcsp.formulas.parse import parse_formula
 from mapcsp.formulas.rows import read_rows
 from mapcsp.formulas.wording import RowError, printable
 from mapcsp.provenance import value_hash, versions
@@ -21,7 +23,7 @@ from mapcsp.store import shard, write_json, write_records, write_text
 
 @dataclass(frozen=True)
 class CheckedList:
-    """A formula list after the intake. notes: sentences about the list as a whole: columns and formulas that could be mistaken."""
+    """A formula list after the intake. notes: sentences on columns that are not read and on how formulas are."""
 
     accepted: tuple[FormulaEntry, ...]
     rejected: tuple[RejectedRow, ...]
@@ -45,6 +47,7 @@ def check_formula_list(path: Path, settings: IntakeSettings) -> CheckedList:
     builder = EntryBuilder(settings)
     accepted: list[FormulaEntry] = []
     rejected: list[RejectedRow] = []
+    unsaid: list[FormulaEntry] = []
     # All of them first: a list that is too long is refused before the slow part.
     found = read_rows(path)
     for row in found.rows:
@@ -52,17 +55,22 @@ def check_formula_list(path: Path, settings: IntakeSettings) -> CheckedList:
             rejected.append(row)
             continue
         try:
-            accepted.append(builder.build(row))
+            accepted.append(entry := builder.build(row))
+            if not row.content:
+                unsaid.append(entry)
         except RowError as error:
             rejected.append(RejectedRow(row.line, row.text, str(error)))
     if not accepted and not rejected:
         raise UserError(f"{path} has no formula; write one a line, or CSV with a column `formula`")
-    return CheckedList(tuple(accepted), tuple(rejected), (*found.notes, *reading_notes(accepted)))
+    return CheckedList(tuple(accepted), tuple(rejected), (*found.notes, *reading_notes(unsaid)))
 
 
 def reading_notes(entries: Iterable[FormulaEntry]) -> tuple[str, ...]:
-    """How formulas were read that could have been meant as the content of a cell or as a formula; a sentence a reading."""
-    doubtful = [entry for entry in entries if entry.either_way]
+    """How formulas were read that could have been meant as the content of a cell or as a formula; a sentence a reading.
+
+    entries: of which the reading was left open.
+    """
+    doubtful = [entry for entry in entries if gcd(*parse_formula(entry.as_given).values()) > 1]
     contents = [entry for entry in doubtful if entry.read_as == "content"]
     formulas = [entry for entry in doubtful if entry.read_as == "formula"]
     notes = []

@@ -33,7 +33,9 @@ _OXIDATION_STATE = re.compile(r"[A-Za-z]\s*\((?:II|III|IV|VI{1,3}|[IV]\)(?![0-9]
 _CHARGE = re.compile(r"<sup>|\^|[⁺⁻]|[+-]$|[0-9][+-]|[+-][0-9]*[\])]|[A-Za-z)\]][+-](?=[A-Z]|$)")
 _VARIABLE = re.compile(r"(?:[0-9][+\-−–±]\s*|[+\-−–±]\s*[0-9.]*|(?<=[a-z)\]])(?!y))[xyδ](?![a-z])")
 # Molecules that crystals hold as guests: after a point, a number in front of them counts them.
-_GUEST = re.compile(r"(?P<host>.*?[A-Za-z0-9)\]}])\.(?P<guest>[0-9]*(?:\.[0-9]+)?(?:H2O|\(H2O\)|NH3|\(NH3\))[0-9]*)")
+_GUEST = re.compile(
+    r"(?P<host>.*?[A-Za-z0-9)\]}])\.(?P<guest>[0-9]*(?:\.[0-9]+)?(?:H2O|\(H2O\)|NH3|\(NH3\))[0-9]*)"
+)
 # `Na1.5H2O` and `Ca1.0H2O`: nobody writes out an amount of 1 in front of a hydrate's point.
 _EXPLICIT_ONE = re.compile(r".*[A-Za-z)\]}]1")
 _FACTOR = re.compile(r"\s*(?P<n>[0-9]+\s*/\s*[0-9]+|[0-9]+(?:\.[0-9]+)?|)\s*(?P<rest>.*)", re.DOTALL)
@@ -61,11 +63,14 @@ def plain_notation(text: str) -> str:
     if _VARIABLE.search(plain):
         raise not_a_formula(text, "x, y and δ stand for unknown amounts; write whole numbers")
     if _OXIDATION_STATE.search(plain):
-        raise not_a_formula(text, "a roman numeral in brackets is an oxidation state, which is no part of a formula")
+        raise not_a_formula(
+            text, "a roman numeral in brackets is an oxidation state, which is no part of a formula"
+        )
     if _CHARGE.search(plain):
         place = next(i for i, c in enumerate(plain) if c in "+-^⁺⁻<")
         raise not_a_formula(
-            text, f"'{plain[place]}' at character {place + 1}: charges and oxidation states are no part of a formula"
+            text,
+            f"'{plain[place]}' at character {place + 1}: charges and oxidation states are no part of a formula",
         )
     return plain
 

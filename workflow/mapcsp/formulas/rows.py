@@ -15,7 +15,7 @@ from typing import TextIO
 from mapcsp.errors import UserError
 from mapcsp.formulas.columns import COLUMNS, Header, columns_note, read_header, role_of, without_formula
 from mapcsp.formulas.parse import parse_formula
-from mapcsp.formulas.wording import RowError, printable, shown
+from mapcsp.formulas.wording import RowError, printable
 from mapcsp.records import RejectedRow
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -92,7 +92,9 @@ def read_rows(path: Path) -> RowsOfList:
         try:
             _check_text(line)
             if place < first:
-                raise RowError("the row stands above the header and is not read; begin it with '#' or delete it")
+                raise RowError(
+                    "the row stands above the header and is not read; begin it with '#' or delete it"
+                )
             row = _split(line, layout)
             if row is not None:
                 rows.append(row)
@@ -152,7 +154,11 @@ def _content_lines(path: Path, handle: TextIO) -> tuple[list[Line], str | None, 
     for line in _lines(handle):
         text = line.text.strip()
         if line.n_characters <= MAX_LINE_CHARACTERS:
-            named = re.fullmatch(r'"?sep=([,;|:\t])"?', line.text.strip(" \r"), re.IGNORECASE) if not lines else None
+            named = (
+                re.fullmatch(r'"?sep=([,;|:\t])"?', line.text.strip(" \r"), re.IGNORECASE)
+                if not lines
+                else None
+            )
             if named:
                 delimiter = named[1]
                 continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from mapcsp.symmetry.known_labels import (
 )
 from mapcsp.symmetry.model import SymmetryModel, load_model
 from mapcsp.symmetry.placement import named
-from mapcsp.symmetry.units import in_units_of_the_formula
+from mapcsp.symmetry.units import SymmetryPredictor, in_units_of_the_formula
 from mapcsp.symmetry.wyckoff import space_group
 
 # Spread of ln(volume) and of the shape where a label was enumerated and nothing is known of its cell.
@@ -52,14 +51,6 @@ def run_symmetry(intake_dir: Path, settings_file: Path, output_dir: Path) -> Non
         place = Path(shard(identifier)) / f"{identifier}.jsonl"
         entry = read_record(intake_dir / "entries" / place, FormulaEntry)
         write_records(output_dir / place, SymmetryPrediction, [predict(entry)])
-
-
-class SymmetryPredictor(Protocol):
-    """What `symmetry.model` names, its weights loaded and its settings given."""
-
-    def __call__(self, entry: FormulaEntry, hidden_formula: int | None = None) -> SymmetryPrediction:
-        """Predict one formula; hidden_formula as in `predict_symmetry`."""
-        ...
 
 
 def symmetry_predictor(settings: SymmetrySettings) -> SymmetryPredictor:

@@ -13,7 +13,16 @@ from functools import cache
 from mapcsp.crystals import space_group_symbol
 
 N_SETTINGS = 530
-CRYSTAL_SYSTEMS = ("triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic", "rhombohedral")
+CRYSTAL_SYSTEMS = (
+    "triclinic",
+    "monoclinic",
+    "orthorhombic",
+    "tetragonal",
+    "trigonal",
+    "hexagonal",
+    "cubic",
+    "rhombohedral",
+)
 
 # The two glide planes that the International Tables name e since 1992, by the centred face: Cmca is Cmce, Bmab is Bmeb.
 _OLD_GLIDES = {"A": "bc", "B": "ac", "C": "ab"}
@@ -21,11 +30,17 @@ _MINUS = str.maketrans(dict.fromkeys("−–—‐‑‒¯", "-") | dict.fromkey
 _OVERLINE = re.compile(r"\\(?:bar|overline)\s*\{?\s*([1346])\s*\}?|([1346])[\u0304\u0305]")
 _SUBSCRIPTS = str.maketrans("₁₂₃₄₅", "12345")
 # `:2`, `:H`, `:b1`, `(origin choice 2)`, and the letters that ICSD appends for origins and axes.
-_SETTING = re.compile(r"\s*(?::\s*[A-Za-z0-9-]{1,4}|\(\s*(?:origin|setting|hexagonal|rhombohedral)[^)]*\))\s*$", re.IGNORECASE)
+_SETTING = re.compile(
+    r"\s*(?::\s*[A-Za-z0-9-]{1,4}|\(\s*(?:origin|setting|hexagonal|rhombohedral)[^)]*\))\s*$", re.IGNORECASE
+)
 _APPENDED = re.compile(r"(?:HR|[HRSZ])$")
 # `Fm-3m (225)`, `('Fm-3m', 225)`, `225 (Fm-3m)`, `No. 225`, and pymatgen's dictionaries with `number`.
-_SYMBOL_AND_NUMBER = re.compile(r"\(?(?P<symbol>[A-Z][^(),]*?)\s*[,(;]\s*(?:#|[Nn]o\.?)?\s*(?P<number>[0-9]{1,3})\s*\)*")
-_NUMBER_AND_SYMBOL = re.compile(r"\(?(?:#|[Nn]o\.?|SG)?\s*(?P<number>[0-9]{1,3})\s*(?:[,(;:]\s*(?P<symbol>[A-Z][^(),]*?)\s*\)*)?")
+_SYMBOL_AND_NUMBER = re.compile(
+    r"\(?(?P<symbol>[A-Z][^(),]*?)\s*[,(;]\s*(?:#|[Nn]o\.?)?\s*(?P<number>[0-9]{1,3})\s*\)*"
+)
+_NUMBER_AND_SYMBOL = re.compile(
+    r"\(?(?:#|[Nn]o\.?|SG)?\s*(?P<number>[0-9]{1,3})\s*(?:[,(;:]\s*(?P<symbol>[A-Z][^(),]*?)\s*\)*)?"
+)
 _NAMED_NUMBER = re.compile(r"\bnumber\W{1,4}([0-9]{1,3})\b")
 
 
@@ -68,7 +83,9 @@ def no_space_group(text: str) -> str:
         return f"the space group is {text!r}, which is a crystal system, expected a number from 1 to 230 or a symbol"
     symbols = suggested_symbols(text)
     meant = f"; did you mean {' or '.join(symbols)}?" if symbols else ""
-    return f"the space group is {text[:60]!r}, expected a number from 1 to 230 or a symbol such as P2_1/c{meant}"
+    return (
+        f"the space group is {text[:60]!r}, expected a number from 1 to 230 or a symbol such as P2_1/c{meant}"
+    )
 
 
 def _of_symbol(text: str) -> int | None:
@@ -106,7 +123,8 @@ def _entries() -> tuple[tuple[int, str, str, str], ...]:
 
     entries = (HallSymbolEntry(hall_number=n) for n in range(1, N_SETTINGS + 1))
     return tuple(
-        (e.number, e.hm_short.replace("_", ""), e.hm_full.replace("_", ""), e.hall_symbol.replace("_", "")) for e in entries
+        (e.number, e.hm_short.replace("_", ""), e.hm_full.replace("_", ""), e.hall_symbol.replace("_", ""))
+        for e in entries
     )
 
 
@@ -116,9 +134,10 @@ def _names() -> _Names:
     symbols = {f"{centring}{rest}": number for centring in "ABCFI" for rest, number in (("1", 1), ("-1", 2))}
     hall: dict[str, int] = {}
     # Short symbols first: those of the standard settings are nobody else's.
-    for place in (1, 2):
-        for entry in _entries():
-            symbols.setdefault(entry[place].replace(" ", ""), entry[0])
+    for number, short, _, _ in _entries():
+        symbols.setdefault(short.replace(" ", ""), number)
+    for number, _, full, _ in _entries():
+        symbols.setdefault(full.replace(" ", ""), number)
     for entry in _entries():
         if 3 <= entry[0] <= 15:
             # Other cells and axes are named without the ones: P2_1/n for P 1 2_1/n 1, I2/a for I 1 2/a 1.

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import gcd
+from typing import Protocol
 
 from mapcsp.records import FormulaEntry, SymmetryPrediction
 
-Predictor = Callable[[FormulaEntry], SymmetryPrediction]
+
+class SymmetryPredictor(Protocol):
+    """What `symmetry.model` names, its weights loaded and its settings given."""
+
+    def __call__(self, entry: FormulaEntry, hidden_formula: int | None = None) -> SymmetryPrediction:
+        """Predict one formula; hidden_formula as in `predict_symmetry`."""
+        ...
 
 
-def in_units_of_the_formula(predict: Predictor) -> Predictor:
+def in_units_of_the_formula(predict: SymmetryPredictor) -> SymmetryPredictor:
     """A predictor whose z counts the formula as its author wrote it.
 
     predict: is asked for the reduced formula at the z that make whole units, so that Na2O2 is never given half a unit.
