@@ -319,6 +319,20 @@ def test_the_reading_is_a_column_of_accepted_csv(tmp_path):
     assert found == [("TiO2", "Ti2O4", "content", "2"), ("Na2O2", "Na2O2", "formula", "1 2 3")]
 
 
+def test_formulas_with_structures_that_a_list_no_longer_asks_for_are_named(tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("MgO\n")
+    (tmp_path / "intake.json").write_text("{}")
+    (tmp_path / "ranking.csv").write_text("id,formula\nNaCl,NaCl\nNaCl,NaCl\nMgO,MgO\n")
+    run_intake(tmp_path / "list.csv", tmp_path / "intake.json", tmp_path / "out", tmp_path / "ranking.csv")
+    assert capsys.readouterr().out == (
+        f"note: {tmp_path}/list.csv: NaCl of an earlier run is not asked for any more, and its structures go; to keep "
+        "them, put the row back or give another --directory\n"
+    )
+    (tmp_path / "list.csv").write_text("MgO\nNaCl\n")
+    run_intake(tmp_path / "list.csv", tmp_path / "intake.json", tmp_path / "again", tmp_path / "ranking.csv")
+    assert capsys.readouterr().out == ""
+
+
 # The order of the author
 
 

@@ -18,7 +18,7 @@ from mapcsp.formulas.wording import RowError, printable
 from mapcsp.provenance import value_hash, versions
 from mapcsp.records import FormulaEntry, RejectedRow
 from mapcsp.settings import IntakeSettings, read_section
-from mapcsp.store import shard, write_json, write_records, write_text
+from mapcsp.store import read_csv, shard, write_json, write_records, write_text
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,10 @@ def _some(texts: Sequence[str], most: int = 3) -> str:
     return shown if len(texts) <= most else f"{shown} and {len(texts) - most} more"
 
 
-def run_intake(formulas: Path, settings_file: Path, output_dir: Path) -> None:
-    """Write what the later stages need of a formula list.
+def run_intake(formulas: Path, settings_file: Path, output_dir: Path, earlier: Path | None = None) -> None:
+    """Write what the later stages need of a formula list; print a line `note: …` for all that could be mistaken.
+
+    earlier: ranking.csv of a run before; its formulas that are no longer asked for are named.
 
     Files in `output_dir`: entries/<shard>/<id>.jsonl for each accepted formula, accepted.csv, rejected.csv and index.json
     (ids in the list's order). An entry's file depends on its own row and the settings alone.
@@ -120,9 +122,22 @@ def run_intake(formulas: Path, settings_file: Path, output_dir: Path) -> None:
     write_text(
         output_dir / "rejected.csv", _csv(REJECTED_COLUMNS, ((r.line, r.content, r.reason) for r in rejected))
     )
-    for note in checked.notes:
-        print(f"{formulas}: {note}")
+    for note in (*checked.notes, *_left_out(earlier, {entry.id for entry in accepted})):
+        print(f"note: {formulas}: {note}")
     write_json(output_dir / "index.json", {"ids": [entry.id for entry in accepted]})
+
+
+def _left_out(earlier: Path | None, ids: set[str]) -> tuple[str, ...]:
+    """A sentence on formulas with structures that this list would lose."""
+    if earlier is None or not earlier.is_file():
+        return ()
+    gone = [row["id"] for row in read_csv(earlier) if row["id"] not in ids]
+    if not gone:
+        return ()
+    return (
+        f"{_some(list(dict.fromkeys(gone)))} of an earlier run is not asked for any more, and its structures go; to keep "
+        "them, put the row back or give another --directory",
+    )
 
 
 def entry_path(output_dir: Path, identifier: str) -> Path:
