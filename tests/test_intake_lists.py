@@ -79,6 +79,10 @@ LISTS: dict[str, tuple[str | bytes, Asked]] = {
         "formula_pretty\nLi2O2\nNa2O2\nK2O2\nH2O2\nCs2O2\nRb2O2\nO2\nN2\nF2\nCl2\nH2\n",
         [(f, f, None, None) for f in ["Li2O2", "Na2O2", "K2O2", "H2O2", "Cs2O2", "Rb2O2", "O2", "N2", "F2", "Cl2", "H2"]],
     ),
+    "pandas' nothing": ("formula,z,space_group\nNaCl,nan,None\nTiO2,N/A,-\n", SALT),
+    "bullets": ("- NaCl\n- TiO2\n", SALT),
+    "numbers": ("1. NaCl\n2. TiO2\n", SALT),
+    "structures in quoted cells": ('formula,structure\nNaCl,"Full Formula (Na1 Cl1)\nabc: 4, 4\n"\nTiO2,"a\nb"\n', SALT),
     "a dictionary of symmetry": (
         "formula_pretty;symmetry\nNaCl;{'crystal_system': 'Cubic', 'symbol': 'Fm-3m', 'number': 225}\n",
         [("NaCl", "NaCl_sg225", None, 225)],
@@ -139,6 +143,12 @@ def test_a_list_with_a_header_is_never_told_that_it_has_none(tmp_path, header):
         ("id,energy\na,1\n", r"no column `formula` \(its columns are 'id', 'energy'\); name that column"),
         ("fromula,energy\nNaCl,1\n", "did you mean 'fromula'"),
         (b"PAR1\x15\x04", "is a parquet table, expected text; write it as CSV"),
+        ('["NaCl", "TiO2"]\n', "is JSON, expected a table; write it as CSV, or one formula a line"),
+        ('[\n  {"formula": "NaCl"}\n]\n', "is JSON, expected a table"),
+        ('{"formula": "NaCl"}\n', "is JSON, expected a table"),
+        ("['NaCl', 'TiO2']\n", "is JSON, expected a table"),
+        ("data_NaCl\n_cell_length_a 5.6\n", "is a CIF file, expected formulas"),
+        ("<!DOCTYPE html>\n", "is HTML or XML, expected a table"),
         (b"%PDF-1.7", "is a PDF file"),
         (b"\x1f\x8b\x08", "is a compressed file, expected text; unpack it"),
         (
@@ -151,6 +161,12 @@ def test_a_file_that_cannot_be_meant_is_one_clear_line(tmp_path, data, reason):
     with pytest.raises(UserError, match=reason) as caught:
         check(tmp_path, data)
     assert "\n" not in str(caught.value) and "list.csv" in str(caught.value)
+
+
+def test_a_quote_that_never_ends_and_an_error_of_a_spreadsheet_spoil_their_rows_alone(tmp_path):
+    checked = check(tmp_path, 'formula,remark\nNaCl,"open\n#NAME?,\nTiO2,\n')
+    assert [e.formula for e in checked.accepted] == ["TiO2"]
+    assert [r.line for r in checked.rejected] == [2, 3]
 
 
 def test_columns_that_are_not_read_are_said_with_what_they_may_have_meant(tmp_path):
@@ -173,6 +189,7 @@ def test_columns_that_are_not_read_are_said_with_what_they_may_have_meant(tmp_pa
         ("Ca(OH)2.0", {"Ca": 1, "O": 2, "H": 2}),
         ("Li1Fe1P1O4", {"Li": 1, "Fe": 1, "P": 1, "O": 4}),
         ("Na1 Cl1", {"Na": 1, "Cl": 1}),
+        ("K4 [Fe(CN)6]", {"K": 4, "Fe": 1, "C": 6, "N": 6}),
         ("Na\u00a0Cl", {"Na": 1, "Cl": 1}),
         ("CaSO4.2H2O", {"Ca": 1, "S": 1, "O": 6, "H": 4}),
         ("CaSO4·2H2O", {"Ca": 1, "S": 1, "O": 6, "H": 4}),
@@ -225,6 +242,10 @@ def test_a_formula_is_read_in_any_usual_notation(text, amounts):
         ("SO4<sup>2-</sup>", "charges and oxidation states"),
         ("Fe(III)2O3", "a roman numeral in brackets is an oxidation state"),
         ("Cu(I)", "a roman numeral in brackets is an oxidation state"),
+        (
+            "NaCl TiO2 MgO",
+            "blanks may separate elements alone; write it without blanks, or one formula a line",
+        ),
         ("nacl", r"did you mean NaCl\?"),
         ("NACL", r"did you mean NaCl\?"),
         ("co", r"did you mean Co or CO\?"),

@@ -37,6 +37,24 @@ FORMATS = {
     b"\x80\x04\x95": "a pickle, expected text; write it as CSV (in pandas: to_csv)",
     b"SQLite": "a database, expected text; export it as CSV",
 }
+# Texts that are no tables, by their first characters.
+TEXT_FORMATS = (
+    (
+        re.compile(r"\s*(?:\[\s*(?:[\[\"'{]|$)|\{\s*[\"'])"),
+        "JSON, expected a table; write it as CSV, or one formula a line",
+    ),
+    (re.compile(r"data_\S*\s*$"), "a CIF file, expected formulas; `mapcsp relax` takes crystals"),
+    (
+        re.compile(r"\s*<(?:!DOCTYPE|html|\?xml)", re.IGNORECASE),
+        "HTML or XML, expected a table; save it as CSV",
+    ),
+)
+# What spreadsheets and pandas write for nothing, and spreadsheets for an error: no comments.
+NOTHING = frozenset(("nan", "NaN", "None", "none", "null", "NULL", "N/A", "n/a", "NA", "<NA>", "-", "\u2013"))
+SPREADSHEET_ERROR = re.compile(r"#(?:N/A|NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!)")
+LIST_MARK = re.compile(r"(?:[-*\u2022\u00b7\u2013]|[0-9]{1,4}[.)])\s+(?=[A-Z(\[])")
+# A cell in quotes, such as a whole structure in a database's table, may go over so many lines.
+MAX_LINES_OF_ROW = 1000
 
 
 @dataclass(frozen=True)
@@ -84,11 +102,17 @@ def read_rows(path: Path) -> RowsOfList:
     """
     with _open(path) as handle:
         lines, delimiter, remark = _content_lines(path, handle)
+    for pattern, kind in TEXT_FORMATS:
+        if lines and pattern.match(lines[0].text):
+            raise UserError(f"{path} is {kind}")
     layout, first = _find_layout(path, lines, delimiter, remark)
     rows: list[Row | RejectedRow] = []
+    following = 0
     for place, line in enumerate(lines):
-        if place == first:
+        if place == first or place < following:
             continue
+        if place > first and layout.header:
+            line, following = _whole_row(lines, place, layout.delimiter, len(layout.header.names))
         try:
             _check_text(line)
             if place < first:
@@ -164,7 +188,8 @@ def _content_lines(path: Path, handle: TextIO) -> tuple[list[Line], str | None, 
                 continue
             if text.startswith("#"):
                 remark = remark or text.lstrip("# ")
-            if not text or text.startswith("#") or re.fullmatch(r"\|?[\s:|-]*-{3}[\s:|-]*", text):
+            comment = text.startswith("#") and not SPREADSHEET_ERROR.match(text)
+            if not text or comment or re.fullmatch(r"\|?[\s:|-]*-{3}[\s:|-]*", text):
                 continue
         lines.append(line)
         if len(lines) > MAX_ROWS + 1:
@@ -245,6 +270,31 @@ def _try_cells(text: str, delimiter: str | None) -> list[str]:
         return []
 
 
+def _whole_row(lines: list[Line], place: int, delimiter: str | None, n_columns: int) -> tuple[Line, int]:
+    """A row whose quoted cells go over several lines, as one line; and the place of the next row.
+
+    A quote that never ends spoils its own line alone.
+    """
+    first = lines[place]
+    if delimiter is None or first.text.count('"') % 2 == 0:
+        return first, place + 1
+    text = first.text
+    for end in range(place + 1, min(place + MAX_LINES_OF_ROW, len(lines))):
+        text += "\n" + lines[end].text
+        if lines[end].text.count('"') % 2 == 1:
+            try:
+                (cells,) = csv.reader([text], delimiter=delimiter, strict=True)
+            except (csv.Error, ValueError):
+                break
+            if len(cells) == n_columns:
+                # Of cells that are read, none has several lines.
+                return Line(
+                    first.number, " ".join(text.split("\n"))[:MAX_LINE_CHARACTERS], first.n_characters
+                ), end + 1
+            break
+    return first, place + 1
+
+
 def _names_columns(cells: list[str], below: list[str]) -> bool:
     """Whether cells are names rather than data: a known name among them, or no number and no formula.
 
@@ -276,7 +326,7 @@ def _split(line: Line, layout: Layout) -> Row | None:
         return None
     shown_row = content(line.text)
     if layout.header is None:
-        formula = cells[0]
+        formula = LIST_MARK.sub("", cells[0], count=1) if LIST_MARK.match(cells[0]) else cells[0]
         if any(cells[1:]):
             # A spreadsheet's decimal commas are no columns.
             formula = line.text.strip()
@@ -295,6 +345,7 @@ def _split(line: Line, layout: Layout) -> Row | None:
                 f"the row has {len(cells)} columns, expected {len(names)} as in the header; fix the row"
             )
     values = {role: cells[place] for role, place in places.items() if place < len(cells)}
+    values = {role: "" if role != "formula" and value in NOTHING else value for role, value in values.items()}
     if layout.header.cell_contents and not values.get("content"):
         values["content"] = "true"
     return Row(line.number, shown_row, **values)
