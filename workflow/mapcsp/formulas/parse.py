@@ -93,7 +93,6 @@ def _disorder(text: str, counts: Counts) -> RowError:
 
 def _count_atoms(formula: str, text: str) -> Counts:
     """Scan left to right; each open bracket starts a group, which its closing bracket's amount multiplies."""
-    _check_blanks(formula, text)
     groups: list[Counts] = [{}]
     brackets: list[str] = []
     pending: Counts | None = None  # The element or group that an amount may still follow.
@@ -134,13 +133,14 @@ def _count_atoms(formula: str, text: str) -> Counts:
         _add(groups[-1], pending, Fraction(1))
     if not groups[0]:
         raise not_a_formula(text, "it names no element")
+    _check_blanks(formula, text)
     return groups[0]
 
 
 def _check_blanks(formula: str, text: str) -> None:
     """Blanks may stand between elements (`Na1 Cl1`); between compounds (`NaCl TiO2`) they are several formulas."""
-    parts = re.sub(r"[(\[{].*[)\]}][0-9.]*", " X ", formula).split()
-    if len(parts) > 1 and any(len(re.findall("[A-Z]", part)) > 1 for part in parts):
+    parts = re.sub(r"[(\[{].*[)\]}][0-9.]*", "", formula).split()
+    if " " in formula.strip() and any(len(re.findall("[A-Z]", part)) > 1 for part in parts):
         raise not_a_formula(
             text, "blanks may separate elements alone; write it without blanks, or one formula a line"
         )
