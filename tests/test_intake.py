@@ -13,14 +13,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from known_structures import KNOWN, SPACE_GROUPS
+from mapcsp.composition import formula_text, order_amounts
 from mapcsp.elements import SUPPORTED_ELEMENTS
 from mapcsp.errors import UserError
 from mapcsp.formulas import rows
 from mapcsp.formulas.chemistry import smact_tests
-from mapcsp.formulas.entries import formula_text, order_amounts
 from mapcsp.formulas.feasible import can_hold
 from mapcsp.formulas.intake import entry_path, read_formula_list, run_intake
-from mapcsp.formulas.parse import RowError, parse_formula
+from mapcsp.formulas.parse import parse_formula
+from mapcsp.formulas.wording import RowError
 from mapcsp.records import FormulaEntry, RejectedRow
 from mapcsp.settings import IntakeSettings
 from mapcsp.store import read_json, read_record, shard
@@ -96,8 +97,6 @@ def test_a_formula_is_read(text, amounts):
         ("2NaCl", "follows no element"),
         ("Na 2", "follows no element"),
         ("Na99999", "larger than any cell"),
-        ("CuSO4·5H2O", "hydrate"),
-        ("CuSO4*5H2O", "hydrate"),
         ("СO2", r"'С' at character 1 is U\+0421, CYRILLIC CAPITAL LETTER ES"),
         ("ＮaCl", "FULLWIDTH LATIN CAPITAL LETTER N"),
         ("Na\u200bCl", r"U\+200B, ZERO WIDTH SPACE"),
@@ -191,7 +190,7 @@ def test_a_space_group_leaves_only_the_z_it_can_hold(tmp_path):
         ("MgAl2O4Si4O8,,,", "one formula unit .* 19 atoms in the primitive cell, expected at most"),
         ("TiO2,,,0", "space group is '0', expected a number from 1 to 230"),
         ("TiO2,,,231", "space group is '231'"),
-        ("TiO2,,,Fm-3m", "space group is 'Fm-3m'"),
+        ("TiO2,,,Fm-3x", "space group is 'Fm-3x', .* a symbol such as P2_1/c; did you mean Fm-3"),
         ("Na4Cl4,,,225", r"space group 225 cannot hold 4 formula units of NaCl .* with z = 1"),
         ("SrTiO3,,1,230", "space group 230 cannot hold 1 formula unit of SrTiO3 .* nor with any other z"),
         ("TiO2,a/b,,", "the id 'a/b' cannot name a file"),
@@ -321,10 +320,9 @@ def test_a_million_rows_are_an_error_that_says_how_many_are_allowed(tmp_path, mo
         (b"", "has no formula"),
         (b"\n# only a comment\n", "has no formula"),
         (b"formula,z\n", "has no formula"),
-        (b"formula,energy\nNaCl,1\n", "unknown column 'energy', expected formula, id, z, space_group"),
-        (b"formula,z,Z\nNaCl,1,1\n", "a column twice"),
+        (b"formula,z,Z\nNaCl,1,1\n", "several columns for `z`, 'z', 'Z'; expected one"),
         (b"id,z\na,1\n", "no column `formula`"),
-        ("NaCl\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        ("NaCl\n".encode("utf-16-le"), "is not UTF-8 text; save it as UTF-8"),
         (b"PK\x03\x04xl/workbook.xml", "is a spreadsheet or archive"),
     ],
 )
@@ -595,7 +593,7 @@ def check_any_file(path: Path, data: bytes, options: IntakeSettings) -> None:
     except UserError as error:
         assert "\n" not in str(error)
         return
-    text = data.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
+    text = rows.decode_list(data)
     lines = dict(enumerate(text.split("\n"), start=1))
     used = sorted([e.line for e in accepted] + [r.line for r in rejected])
     assert len(set(used)) == len(used)
@@ -604,10 +602,12 @@ def check_any_file(path: Path, data: bytes, options: IntakeSettings) -> None:
     headers = [
         s
         for s in skipped
-        if s.strip(" ,;\t\"'\x1c\x1d\x1e\x1f\x85\xa0\v\f\u2028\u2029").strip() and s.lstrip()[0] != "#"
+        if s.strip(" ,;|:-\t\"'\x1c\x1d\x1e\x1f\x85\xa0\v\f\u2028\u2029").strip() and s.lstrip()[0] != "#"
     ]
-    assert len([h for h in headers if "formula" not in h.lower()]) == 0
-    assert len(headers) <= 1
+    # A cell in quotes may go over several lines, which then are one row.
+    if '"' not in text:
+        assert len([h for h in headers if "formula" not in h.lower()]) == 0
+        assert len(headers) <= 1
     assert len({e.id.lower() for e in accepted}) == len(accepted)
     for entry in accepted:
         assert FILE_SAFE.fullmatch(entry.id)

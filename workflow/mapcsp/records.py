@@ -39,7 +39,9 @@ class Crystal:
 class FormulaEntry:
     """One accepted row of the formula list.
 
-    id: unique, file-safe; formula: reduced, in pymatgen's order; amounts: (element, atoms in one formula unit).
+    id: unique, file-safe. formula: in the order of its author, reduced unless its common factor belongs to it, as in Na2O2;
+    it is the unit that z counts. amounts: (element, atoms in one such unit), in pymatgen's order, whoever wrote it.
+    read_as: `formula`, or `content` of a cell, which fixes z.
     z_allowed: formula units in the primitive cell that the plan may try, ascending.
     z_given, space_group: what the user fixed.
     line: in the list, from 1; None in the file of one entry, so that moving a row changes no file and reruns nothing.
@@ -54,6 +56,7 @@ class FormulaEntry:
     z_allowed: tuple[int, ...]
     z_given: bool
     space_group: int | None = None
+    read_as: str = "formula"
     charge_neutral: bool | None = None
     electronegativity_balanced: bool | None = None
 
@@ -334,7 +337,7 @@ class RankedStructure:
     formula_id: str
     formula: str
     rank: int
-    z: int
+    z: float
     space_group: int
     probability: float | None
     score: float

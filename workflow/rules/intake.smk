@@ -25,4 +25,6 @@ checkpoint intake:
         "Intake: reading {input.formulas}"
     shell:
         "mapcsp stage intake --formulas {input.formulas:q} --settings {input.settings:q}"
-        " --output {output.folder:q} --manifest {output.manifest:q} > {log:q} 2>&1"
+        " --output {output.folder:q} --manifest {output.manifest:q} --earlier results/ranking/ranking.csv"
+        # How formulas and columns were understood, and what the list no longer asks for, is for the user, too.
+        " > {log:q} 2>&1 && sed -n 's/^note: /mapcsp: note: /p' {log:q} >&2"

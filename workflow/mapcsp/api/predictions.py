@@ -97,16 +97,19 @@ def symmetry(
     formulas: str | Iterable[str],
     *,
     z: int | None = None,
-    space_group: int | None = None,
+    space_group: int | str | None = None,
+    content: bool | None = None,
     settings: SettingsLike = None,
 ) -> SymmetryResults:
     """Predict z, symmetry labels (space group and Wyckoff positions) and cells of formulas.
 
-    z, space_group: fixed for all formulas, if given. settings: the sections intake and symmetry are read.
+    z, space_group: fixed for all formulas, if given; the space group by number or symbol. content: True reads the
+    formulas as contents of primitive cells, False as formulas; None as usual: `Ti2O4` as a content, `Na2O2` as a formula.
+    settings: the sections intake and symmetry are read.
     Raises UserError for a formula or setting that cannot be used.
     """
     chosen = as_settings(settings)
-    return predict_entries(formula_entries(formulas, z, space_group, chosen.intake), chosen)
+    return predict_entries(formula_entries(formulas, z, space_group, chosen.intake, content), chosen)
 
 
 def predict_entries(entries: Iterable[FormulaEntry], settings: Settings) -> SymmetryResults:
@@ -125,7 +128,8 @@ def maps(
     formulas: str | Iterable[str],
     *,
     z: int | None = None,
-    space_group: int | None = None,
+    space_group: int | str | None = None,
+    content: bool | None = None,
     settings: SettingsLike = None,
 ) -> MapResults:
     """Predict distance and contact maps of formulas: one for each predicted label.
@@ -133,7 +137,7 @@ def maps(
     Arguments as in `symmetry`; the section maps of the settings is read, too.
     """
     chosen = as_settings(settings)
-    return map_entries(formula_entries(formulas, z, space_group, chosen.intake), chosen)
+    return map_entries(formula_entries(formulas, z, space_group, chosen.intake, content), chosen)
 
 
 def map_entries(entries: Iterable[FormulaEntry], settings: Settings) -> MapResults:

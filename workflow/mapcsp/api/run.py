@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,13 @@ import pandas as pd
 import yaml
 
 import mapcsp
-from mapcsp.api.formulas import SettingsLike, as_settings, formula_entries, formula_list_text, list_entries
+from mapcsp.api.folder_list import FolderList, folder_list
+from mapcsp.api.formulas import SettingsLike, as_settings, formula_entries, formula_rows, list_entries
 from mapcsp.api.tables import Tabled
 from mapcsp.errors import UserError
+from mapcsp.formulas.intake import reading_notes
+from mapcsp.formulas.rows import Row
+from mapcsp.records import RejectedRow
 from mapcsp.settings import Settings, parse_settings
 from mapcsp.store import write_text
 
@@ -38,29 +42,43 @@ class JobError(RuntimeError):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PredictionResults(Tabled):
-    """The results of a run: `folder` holds `results/`, described in results/README.md."""
+    """The results of a run: `folder` holds `results/`, described in results/README.md.
+
+    asked: ids of one call of `predict`, which the tables are limited to; None for all that the folder holds.
+    rejected_rows: rows of the call's list that could not be used; None to read those of the folder's list.
+    notes: what the call had to say, such as how formulas were read and which others the folder keeps.
+    """
 
     folder: Path
+    asked: tuple[str, ...] | None = None
+    rejected_rows: tuple[RejectedRow, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:
         """`ranking.csv`: one row a structure, best first for each formula."""
-        return _read_table(self.folder / "results/ranking/ranking.csv")
+        return self._of_call(_read_table(self.folder / "results/ranking/ranking.csv"))
 
     @property
     def failed(self) -> pd.DataFrame:
         """Formulas without a structure, and why."""
-        return _read_table(self.folder / "results/ranking/failed.csv")
+        return self._of_call(_read_table(self.folder / "results/ranking/failed.csv"))
 
     @property
     def rejected(self) -> pd.DataFrame:
         """Rows of a list that could not be used, and why."""
-        return _read_table(self.folder / "results/intake/rejected.csv")
+        if self.rejected_rows is None:
+            return _read_table(self.folder / "results/intake/rejected.csv")
+        rows = [(row.line, row.content, row.reason) for row in self.rejected_rows]
+        return pd.DataFrame(rows, columns=["line", "content", "reason"])
 
     @property
     def report(self) -> Path:
         """The HTML report."""
         return self.folder / "results/report/index.html"
+
+    def _of_call(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table if self.asked is None else table[table["id"].isin(self.asked)].reset_index(drop=True)
 
     def structures(self, identifier: str) -> list:
         """The ranked structures of one formula as pymatgen Structures, best first.
@@ -84,25 +102,34 @@ def predict(
     *,
     top: int | None = None,
     z: int | None = None,
-    space_group: int | None = None,
+    space_group: int | str | None = None,
+    content: bool | None = None,
     cores: int | None = None,
     settings: SettingsLike = None,
+    replace: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> PredictionResults:
     """Predict, relax and rank structures of formulas, and write the report: the same workflow as for a list.
 
     formulas: one or several, or the Path of a list as described in README.md. out: folder of the run; run again there,
-    nothing is done twice, and formulas added are all that is computed. top: structures reported a formula
-    (`ranking.top_k`). z, space_group: fixed for all formulas given by hand. cores: default all.
+    nothing is done twice, and formulas added are all that is computed. Formulas of earlier calls stay in the folder, its
+    table and its report, with the settings of the last call; `replace` forgets them. The tables of the result hold the
+    formulas of this call. top: structures reported a formula (`ranking.top_k`). z, space_group, content: as in `symmetry`,
+    for all formulas given by hand. cores: default all. say: is told the notes of the call before the work begins.
     Raises UserError for a formula, list or setting that cannot be used, and JobError, naming the log, if a job fails.
     """
     chosen = _with_top(as_settings(settings), top)
     folder = Path(out).absolute()
-    text = _checked_list(formulas, z, space_group, chosen)
-    _write_if_changed(folder / LIST_FILE, text)
+    found, rejected, notes = _checked_list(formulas, z, space_group, content, chosen, folder, replace)
     config = {**_with_whole_paths(chosen), "formulas": str(folder / LIST_FILE)}
+    notes += _kept_notes(folder, found, config)
+    if say is not None:
+        for note in notes:
+            say(note)
+    _write_if_changed(folder / LIST_FILE, found.text)
     _write_if_changed(folder / CONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
     _run_workflow(folder, cores or _all_cores())
-    return PredictionResults(folder)
+    return PredictionResults(folder, found.asked, rejected, notes)
 
 
 def snakefile() -> Path:
@@ -123,15 +150,41 @@ def _with_top(settings: Settings, top: int | None) -> Settings:
 
 
 def _checked_list(
-    formulas: str | Iterable[str] | Path, z: int | None, space_group: int | None, settings: Settings
-) -> str:
-    """The list that the run's folder gets; mistakes are found here, before Snakemake starts."""
-    if not isinstance(formulas, Path):
+    formulas: str | Iterable[str] | Path,
+    z: int | None,
+    space_group: int | str | None,
+    content: bool | None,
+    settings: Settings,
+    folder: Path,
+    fresh: bool,
+) -> tuple[FolderList, tuple[RejectedRow, ...], tuple[str, ...]]:
+    """The list that the run's folder gets, rejected rows and notes; mistakes are found here, before Snakemake starts."""
+    given: Path | list[Row]
+    if isinstance(formulas, Path):
+        given = formulas
+        checked = list_entries(formulas, z, space_group, settings.intake, content)
+        rejected, notes = checked.rejected, checked.notes
+    else:
         several = [formulas] if isinstance(formulas, str) else list(formulas)
-        formula_entries(several, z, space_group, settings.intake)
-        return formula_list_text(several, z, space_group)
-    list_entries(formulas, z, space_group, settings.intake)
-    return formulas.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        given = formula_rows(several, z, space_group, content)
+        entries = formula_entries(several, z, space_group, settings.intake, content)
+        notes = reading_notes(entries if content is None else ())
+        rejected = ()
+    found = folder_list(folder, LIST_FILE, given, settings.intake, fresh)
+    return found, rejected, (*notes, *found.notes)
+
+
+def _kept_notes(folder: Path, found: FolderList, config: dict[str, Any]) -> tuple[str, ...]:
+    """What is to be said of formulas of earlier calls."""
+    if not found.kept:
+        return ()
+    ids = ", ".join(found.kept[:6]) + (f" and {len(found.kept) - 6} more" if len(found.kept) > 6 else "")
+    before = folder / CONFIG_FILE
+    changed = before.is_file() and yaml.safe_load(before.read_text(encoding="utf-8")) != config
+    anew = ", and computes them anew where the settings have changed" if changed else ""
+    return (
+        f"{folder.name} keeps {ids} of earlier calls{anew}; --replace (replace=True) would leave them out",
+    )
 
 
 def _with_whole_paths(settings: Settings) -> dict[str, Any]:

@@ -79,7 +79,14 @@ def run_evaluate_known_compounds(
     settings = known_compound_settings()
     write_text(work_dir / "formulas.csv", "\n".join(["formula", *(c.formula for c in compounds), ""]))
     results = (
-        predict(work_dir / "formulas.csv", work_dir / "run", cores=cores, settings=settings).folder
+        predict(
+            # The judge finds a compound by its line, so the folder's list is this one alone.
+            work_dir / "formulas.csv",
+            work_dir / "run",
+            cores=cores,
+            settings=settings,
+            replace=True,
+        ).folder
         / "results"
     )
     judged = judge_run(results, compounds, settings)

@@ -23,6 +23,21 @@ class WholeNumber(click.IntRange):
     name = "whole number"
 
 
+class SpaceGroup(click.ParamType):
+    """A space group by number or symbol; commands get the number."""
+
+    name = "space group"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Number of the group that a text names."""
+        from mapcsp.symmetry.symbols import no_space_group, read_space_group
+
+        number = read_space_group(str(value))
+        if number is None:
+            self.fail(no_space_group(str(value)), param, ctx)
+        return number
+
+
 def input_option(name: str, kind: click.Path = FOLDER, help: str = "") -> Callable[[Command], Command]:
     """A required input, by default the folder that the stage `name` wrote."""
     return click.option(f"--{name}", required=True, type=kind, help=help or f"What the stage {name} wrote.")
@@ -71,7 +86,7 @@ def folder_of_files(command: Command) -> Command:
 
 
 def formula_arguments(command: Command) -> Command:
-    """`FORMULA…` or `--list FILE`, one of both, and `--z`, `--space-group` for all formulas."""
+    """`FORMULA…` or `--list FILE`, one of both, and `--z`, `--space-group`, `--content` for all formulas."""
 
     @wraps(command)
     def checked(*arguments: Any, formulas: tuple[str, ...], list_file: Path | None, **keywords: Any) -> Any:
@@ -89,7 +104,16 @@ def formula_arguments(command: Command) -> Command:
             help="Formula units in the primitive cell of each formula.",
         ),
         click.option(
-            "--space-group", metavar="N", type=WholeNumber(1, 230), help="Space group of each formula."
+            "--space-group",
+            metavar="GROUP",
+            type=SpaceGroup(),
+            help="Space group of each formula: a number, or a symbol such as Fm-3m or P2_1/c.",
+        ),
+        click.option(
+            "--content/--formula-unit",
+            default=None,
+            help="Whether formulas such as Ti2O4 are the content of a cell, which fixes z, or formulas.  [default: as "
+            "usual, Ti2O4 a content and Na2O2 a formula]",
         ),
     )
     for option in reversed(options):

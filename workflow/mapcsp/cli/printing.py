@@ -82,6 +82,11 @@ def write_csv_file(table: pd.DataFrame, path: Path | None) -> None:
         click.echo(f"Written to {near(path)}", err=True)
 
 
+def say(note: str) -> None:
+    """Tell the user, beside the output, how something was understood."""
+    click.echo(f"note: {note}", err=True)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what the system says about an output that cannot be written into a UserError."""

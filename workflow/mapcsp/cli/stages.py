@@ -30,12 +30,13 @@ def stage() -> None:
 @input_option(
     "formulas", FILE, "Formula list: CSV with a column `formula` (and id, z, space_group), or one a line."
 )
+@click.option("--earlier", type=FILE, help="ranking.csv of an earlier run, to name what the list would lose.")
 @folder_of_files
-def intake(formulas: Path, settings: Path, output: Path) -> None:
+def intake(formulas: Path, earlier: Path | None, settings: Path, output: Path) -> None:
     """Read the formula list; reject what cannot be used, with reasons."""
     from mapcsp.formulas.intake import run_intake
 
-    run_intake(formulas, settings, output)
+    run_intake(formulas, settings, output, earlier)
 
 
 @stage.command()

@@ -16,7 +16,7 @@ from mapcsp.cli.options import (
     formula_arguments,
     overrides_option,
 )
-from mapcsp.cli.printing import near, print_columns, print_table, write_csv_file, writing
+from mapcsp.cli.printing import near, print_columns, print_table, say, write_csv_file, writing
 from mapcsp.cli.root import PREDICTION, cli
 
 if TYPE_CHECKING:
@@ -39,27 +39,30 @@ POTENTIALS = "m3gnet, chgnet, sevennet-0, sevennet-l3i5 or ase:<module>:<callabl
 @click.option(
     "--seed", metavar="N", type=WholeNumber(0), help="Of everything random.  [default: that of the settings]"
 )
+@click.option("--replace", is_flag=True, help="Leave out what earlier calls put into the folder.")
 @overrides_option
 def predict(
     formulas: tuple[str, ...],
     list_file: Path | None,
     z: int | None,
     space_group: int | None,
+    content: bool | None,
     top: int | None,
     out: Path,
     cores: int | None,
     seed: int | None,
+    replace: bool,
     config: dict[str, Any],
 ) -> None:
     """Predict, relax and rank structures; write a report.
 
     Runs the workflow on the formulas and prints the best structures. Run again with the same folder, nothing is done
-    twice, and formulas added are all that is computed.
+    twice, and formulas added are all that is computed; those of earlier calls stay in its table and report.
 
     \b
     Examples:
       mapcsp predict NaCl SrTiO3 --top 5 --out my-run
-      mapcsp predict TiO2 --z 2 --space-group 136
+      mapcsp predict TiO2 --z 2 --space-group P4_2/mnm
       mapcsp predict --list my.csv --cores 8 --set intake.max_atoms=20
 
     The folder gets formulas.csv and config.yaml, with which snakemake repeats the run, and results/.
@@ -70,7 +73,18 @@ def predict(
     given: Path | tuple[str, ...] = formulas if list_file is None else list_file
     settings = config if seed is None else {**config, "seed": seed}
     try:
-        results = run(given, out, top=top, z=z, space_group=space_group, cores=cores, settings=settings)
+        results = run(
+            given,
+            out,
+            top=top,
+            z=z,
+            space_group=space_group,
+            content=content,
+            cores=cores,
+            settings=settings,
+            replace=replace,
+            say=say,
+        )
     except JobError as error:
         # The job's own traceback, if it has one, is what a report of the bug needs; this process's is not.
         click.echo(f"{error.tail}\nmapcsp: {error}", err=True)
@@ -114,6 +128,7 @@ def symmetry(
     list_file: Path | None,
     z: int | None,
     space_group: int | None,
+    content: bool | None,
     top: int,
     out: Path | None,
     config: dict[str, Any],
@@ -131,7 +146,7 @@ def symmetry(
     """
     from mapcsp.api.predictions import predict_entries
 
-    entries, settings = _entries(formulas, list_file, z, space_group, config)
+    entries, settings = _entries(formulas, list_file, z, space_group, content, config)
     table = predict_entries(entries, settings).table
     print_table(table[table["rank"] <= top].drop(columns=["formula", "space_group"]))
     write_csv_file(table, out)
@@ -146,6 +161,7 @@ def maps(
     list_file: Path | None,
     z: int | None,
     space_group: int | None,
+    content: bool | None,
     out: Path | None,
     config: dict[str, Any],
 ) -> None:
@@ -162,7 +178,7 @@ def maps(
     """
     from mapcsp.api.predictions import BOND_PROBABILITY, map_entries, write_map_files
 
-    entries, settings = _entries(formulas, list_file, z, space_group, config)
+    entries, settings = _entries(formulas, list_file, z, space_group, content, config)
     results = map_entries(entries, settings)
     for index, (prediction, found) in enumerate(zip(results.predictions, results.maps)):
         if not found.maps:
@@ -268,15 +284,22 @@ def _entries(
     list_file: Path | None,
     z: int | None,
     space_group: int | None,
+    content: bool | None,
     config: dict[str, Any],
 ) -> tuple[list[FormulaEntry], Settings]:
     """Checked formulas of the arguments or of the list, rejected rows of which are named and passed over."""
     from mapcsp.api.formulas import as_settings, formula_entries, list_entries
+    from mapcsp.formulas.intake import reading_notes
 
     settings = as_settings(config)
     if list_file is None:
-        return formula_entries(formulas, z, space_group, settings.intake), settings
-    accepted, rejected = list_entries(list_file, z, space_group, settings.intake)
-    for row in rejected:
+        entries = formula_entries(formulas, z, space_group, settings.intake, content)
+        for note in reading_notes(entries if content is None else ()):
+            say(note)
+        return entries, settings
+    checked = list_entries(list_file, z, space_group, settings.intake, content)
+    for note in checked.notes:
+        say(note)
+    for row in checked.rejected:
         click.echo(f"rejected: line {row.line}: {row.reason}", err=True)
-    return accepted, settings
+    return list(checked.accepted), settings

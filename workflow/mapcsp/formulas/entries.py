@@ -3,22 +3,66 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from math import gcd
 
-from mapcsp.elements import standard_order
+from mapcsp.composition import (
+    Amounts,
+    canonical_formula,
+    formula_amounts,
+    formula_text,
+    order_amounts,
+    units_of,
+)
 from mapcsp.formulas.chemistry import smact_tests
 from mapcsp.formulas.feasible import can_hold
-from mapcsp.formulas.parse import RowError, parse_formula, shown
+from mapcsp.formulas.parse import parse_formula
+from mapcsp.formulas.readings import is_content
 from mapcsp.formulas.rows import Row
+from mapcsp.formulas.wording import RowError, printable, shown
 from mapcsp.records import FormulaEntry
 from mapcsp.settings import IntakeSettings
+from mapcsp.symmetry.symbols import no_space_group, read_space_group
 
 MAX_ATOMS = 24
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 # Spreadsheets and pandas write a column of whole numbers with gaps as 2.0.
 WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(\.0{1,6})?")
+# What the column `content` may say.
+YES = frozenset(("true", "t", "yes", "y", "1", "1.0", "content", "cell"))
+NO = frozenset(("false", "f", "no", "n", "0", "0.0", "formula"))
 
-Amounts = tuple[tuple[str, int], ...]
+
+@dataclass(frozen=True)
+class _Formula:
+    """A formula as it is read. written: in the order of its author, the unit that z counts; amounts: the same, ordered.
+
+    z: fixed by a content; units: reduced formula units in one unit.
+    """
+
+    written: str
+    amounts: Amounts
+    read_as: str
+    z: int | None
+    units: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a row asks for, however its formula is written: units are reduced ones, in the cell or, z open, in one unit."""
+
+    formula: str
+    units: int
+    z_given: bool
+    space_group: int | None
+
+
+def request_of(entry: FormulaEntry) -> Request:
+    """What an accepted row asks for."""
+    z = entry.z_allowed[0] if entry.z_given else 1
+    return Request(
+        canonical_formula(entry.formula), units_of(entry.formula) * z, entry.z_given, entry.space_group
+    )
 
 
 class EntryBuilder:
@@ -27,18 +71,17 @@ class EntryBuilder:
     def __init__(self, settings: IntakeSettings) -> None:
         """settings: the section `intake`."""
         self._settings = settings
-        self._line_of_request: dict[tuple[str, int | None, int | None], int] = {}
+        self._line_of_request: dict[Request, int] = {}
         self._line_of_id: dict[str, int] = {}
 
     def build(self, row: Row) -> FormulaEntry:
         """Check one row; raises RowError with the reason if it cannot be used."""
-        content = parse_formula(row.formula)
-        factor = gcd(*content.values())
-        amounts = order_amounts({symbol: n // factor for symbol, n in content.items()})
-        formula = formula_text(amounts)
-        z = self._given_z(row, formula, factor)
+        read = _read_formula(row)
+        formula, amounts = read.written, read.amounts
+        z = _given_z(row, read)
         space_group = _space_group(row.space_group)
-        request = (formula, z, space_group)
+        # Two texts of one compound ask for the same: Na2O2 with z = 3, NaO with z = 6, and O2Na2.
+        request = Request(canonical_formula(formula), read.units * (z or 1), z is not None, space_group)
         if request in self._line_of_request:
             raise RowError(
                 f"{shown(row.formula)} asks for the same as line {self._line_of_request[request]} "
@@ -47,11 +90,11 @@ class EntryBuilder:
         z_allowed = self._allowed_z(formula, amounts, z)
         if space_group is not None:
             z_allowed = _feasible_z(formula, amounts, z_allowed, space_group)
-        tests = smact_tests(amounts)
+        tests = smact_tests(tuple((symbol, n // read.units) for symbol, n in amounts))
         if self._settings.smact_filter:
             _require(formula, tests.charge_neutral, "charge-neutrality")
             _require(formula, tests.electronegativity_balanced, "electronegativity")
-        identifier = self._identifier(row, amounts, z, space_group)
+        identifier = self._identifier(row, formula, z, space_group)
         self._line_of_request[request] = row.line
         self._line_of_id[identifier.lower()] = row.line
         return FormulaEntry(
@@ -62,26 +105,11 @@ class EntryBuilder:
             amounts=amounts,
             z_allowed=z_allowed,
             z_given=z is not None,
+            read_as=read.read_as,
             space_group=space_group,
             charge_neutral=tests.charge_neutral,
             electronegativity_balanced=tests.electronegativity_balanced,
         )
-
-    def _given_z(self, row: Row, formula: str, factor: int) -> int | None:
-        """z from the column or, where the formula is the content of a cell, from its common factor."""
-        if not row.z:
-            return factor if factor > 1 else None
-        z = _whole_number(row.z)
-        if z is None or z < 1:
-            raise RowError(
-                f"z is {shown(row.z)}, expected a whole number of formula units from 1 or nothing; fix it"
-            )
-        if factor not in (1, z):
-            raise RowError(
-                f"{shown(row.formula)} is {factor} formula units of {formula}, but the column z says {z}; "
-                "make them agree or empty one of them"
-            )
-        return z
 
     def _allowed_z(self, formula: str, amounts: Amounts, z: int | None) -> tuple[int, ...]:
         limit = self._settings.max_atoms
@@ -100,7 +128,7 @@ class EntryBuilder:
             f"expected at most intake.max_atoms = {limit}; {advice}"
         )
 
-    def _identifier(self, row: Row, amounts: Amounts, z: int | None, space_group: int | None) -> str:
+    def _identifier(self, row: Row, formula: str, z: int | None, space_group: int | None) -> str:
         """The user's id, or one made of formula, z and space group; ids differ even if case is ignored."""
         if row.id:
             if not ID.fullmatch(row.id):
@@ -111,10 +139,10 @@ class EntryBuilder:
             self._require_unused(row.id)
             return row.id
         suffix = ("" if z is None else f"_z{z}") + ("" if space_group is None else f"_sg{space_group}")
-        identifier = formula_text(amounts) + suffix
+        identifier = formula + suffix
         if identifier.lower() in self._line_of_id:
             # Cobalt and carbon monoxide: with every amount written out, Co1 and C1O1 differ in any case.
-            identifier = "".join(f"{symbol}{n}" for symbol, n in amounts) + suffix
+            identifier = "".join(f"{symbol}{n}" for symbol, n in formula_amounts(formula).items()) + suffix
             self._require_unused(identifier)
         return identifier
 
@@ -127,14 +155,41 @@ class EntryBuilder:
             )
 
 
-def order_amounts(amounts: dict[str, int]) -> Amounts:
-    """Order elements as pymatgen does: by electronegativity, then by symbol."""
-    return standard_order(amounts.items())
+def _read_formula(row: Row) -> _Formula:
+    """Read the formula as a formula or as the content of a cell, as the column `content` says or as it is usual."""
+    given = parse_formula(row.formula)
+    factor = gcd(*given.values())
+    says = row.content.lower()
+    if says and says not in YES | NO:
+        raise RowError(f"content is {shown(row.content)}, expected true, false or nothing; fix it")
+    content = says in YES if says else is_content(given)
+    if content:
+        given = {symbol: n // factor for symbol, n in given.items()}
+    return _Formula(
+        written=formula_text(tuple(given.items())),
+        amounts=order_amounts(given),
+        read_as="content" if content else "formula",
+        z=factor if content else None,
+        units=1 if content else factor,
+    )
 
 
-def formula_text(amounts: Amounts) -> str:
-    """A formula without brackets, amounts of 1 left out, such as `CaH2O2`."""
-    return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in amounts)
+def _given_z(row: Row, read: _Formula) -> int | None:
+    """z from the column or, where the formula is the content of a cell, from its common factor."""
+    if not row.z:
+        return read.z
+    z = _whole_number(row.z)
+    if z is None or z < 1:
+        raise RowError(
+            f"z is {shown(row.z)}, expected a whole number of formula units from 1 or nothing; fix it"
+        )
+    if read.z not in (None, z):
+        units = f"{read.z} formula unit{'s'[: read.z != 1]}"
+        raise RowError(
+            f"{shown(row.formula)} is {units} of {read.written}, but the column z says {z}; "
+            "make them agree or empty one of them"
+        )
+    return z
 
 
 def _whole_number(text: str) -> int | None:
@@ -145,11 +200,10 @@ def _whole_number(text: str) -> int | None:
 def _space_group(text: str) -> int | None:
     if not text:
         return None
-    number = _whole_number(text)
-    if number is None or not 1 <= number <= 230:
-        raise RowError(
-            f"the space group is {shown(text)}, expected a number from 1 to 230 or nothing; fix it"
-        )
+    # Spreadsheets write whole numbers in a column with gaps as 225.0.
+    number = read_space_group(str(_whole_number(text) or text))
+    if number is None:
+        raise RowError(f"{no_space_group(printable(text, 60))}; fix it or leave it empty")
     return number
 
 

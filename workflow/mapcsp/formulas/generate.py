@@ -8,10 +8,10 @@ from math import gcd
 from pathlib import Path
 from random import Random
 
+from mapcsp.composition import formula_text, order_amounts
 from mapcsp.elements import SUPPORTED_ELEMENTS
 from mapcsp.errors import UserError
 from mapcsp.formulas.chemistry import smact_tests
-from mapcsp.formulas.entries import formula_text, order_amounts
 from mapcsp.store import write_text
 
 # ASSUME: one anion and one to three other elements, in shares roughly as in databases of inorganic crystals.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from mapcsp.composition import units_of
 from mapcsp.ranking.duplicates import group_duplicates
 from mapcsp.ranking.features import pool_features, rescored_energies
 from mapcsp.ranking.model import (
@@ -143,7 +144,7 @@ def rank_pool(
                 formula_id=pool.formula_id,
                 formula=pool.formula,
                 rank=rank,
-                z=analysed.symmetries[best].z,
+                z=_units_of_the_formula(analysed.symmetries[best].z, pool.formula),
                 space_group=analysed.symmetries[best].space_group,
                 probability=float(np.exp(total)) if by_probability else None,
                 score=total if sorted_by is None else float(sorted_by.min() - sorted_by[best]),
@@ -273,3 +274,12 @@ def _why_none(pool: RelaxedPool, candidate_pool: CandidatePool | None) -> str:
         causes = "; ".join(f"{n} x {cause}" for cause, n in candidate_pool.dropped)
         return f"the search left no candidate to relax: {causes}"
     return "the search found no candidate"
+
+
+def _units_of_the_formula(z: int, formula: str) -> float:
+    """Units of a formula as its author wrote it in a cell of `z` reduced ones.
+
+    Relaxation may halve a cell: rock salt of one Na and one O has z = 0.5 of Na2O2.
+    """
+    units = units_of(formula)
+    return z / units if z % units else z // units

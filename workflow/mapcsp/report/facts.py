@@ -80,7 +80,7 @@ def structure_facts(ranked: RankedStructure, structure: Structure, run: RunConte
         Fact("conventional cell", f"{lengths} Å; {angles}"),
         Fact(
             "atoms",
-            f"{len(structure)} in this cell; {ranked.z} formula unit{'s'[: ranked.z > 1]} in the primitive cell",
+            f"{len(structure)} in this cell; {ranked.z:g} formula unit{'s'[: ranked.z != 1]} in the primitive cell",
         ),
         Fact(
             "volume, density",

@@ -24,7 +24,7 @@ AS_GIVEN = {
     "id": "id",
     "z": "z_allowed",
     "space_group": "space_group",
-    "content": "content",
+    "content": "read_as",
 }
 
 

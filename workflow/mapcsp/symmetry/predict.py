@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from mapcsp.symmetry.known_labels import (
 )
 from mapcsp.symmetry.model import SymmetryModel, load_model
 from mapcsp.symmetry.placement import named
+from mapcsp.symmetry.units import SymmetryPredictor, in_units_of_the_formula
 from mapcsp.symmetry.wyckoff import space_group
 
 # Spread of ln(volume) and of the shape where a label was enumerated and nothing is known of its cell.
@@ -53,14 +53,6 @@ def run_symmetry(intake_dir: Path, settings_file: Path, output_dir: Path) -> Non
         write_records(output_dir / place, SymmetryPrediction, [predict(entry)])
 
 
-class SymmetryPredictor(Protocol):
-    """What `symmetry.model` names, its weights loaded and its settings given."""
-
-    def __call__(self, entry: FormulaEntry, hidden_formula: int | None = None) -> SymmetryPrediction:
-        """Predict one formula; hidden_formula as in `predict_symmetry`."""
-        ...
-
-
 def symmetry_predictor(settings: SymmetrySettings) -> SymmetryPredictor:
     """The predictor that `settings.model` names in the registry, its weights loaded.
 
@@ -79,13 +71,13 @@ def symmetry_predictor(settings: SymmetrySettings) -> SymmetryPredictor:
                 )
             return predict_symmetry_by_cryspnet(entry, settings)
 
-        return predict_by_cryspnet
+        return in_units_of_the_formula(predict_by_cryspnet)
     model = load_model(registered.folder)
 
     def predict(entry: FormulaEntry, hidden_formula: int | None = None) -> SymmetryPrediction:
         return predict_symmetry(entry, settings, model, hidden_formula)
 
-    return predict
+    return in_units_of_the_formula(predict)
 
 
 def predict_symmetry(
