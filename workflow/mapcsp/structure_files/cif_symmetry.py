@@ -210,14 +210,12 @@ def _by_name(name: str) -> list[gemmi.SpaceGroup]:
     # Old databases put the bar behind its number: `FD3-M`.
     spellings = (base, re.sub(r"(\d)-(?=[a-z]|$)", r"-\1", base.replace(" ", ""), flags=re.IGNORECASE))
     found = next((s for b in spellings if (s := gemmi.find_spacegroup_by_name(b)) is not None), None)
-    if found is None:
-        return []
-    of_number = [s for s in gemmi.spacegroup_table() if s.number == found.number]
-    choices = [s for s in of_number if s.hm == found.hm]
-    short = _short(base)
-    if found.crystal_system_str() == "monoclinic" and short == base.replace(" ", "").lower():
-        # A short name leaves the unique axis open, which the cell tells.
-        choices = [s for s in of_number if _short(s.hm) == short] or choices
+    table = list(gemmi.spacegroup_table())
+    choices = [s for s in table if found is not None and s.number == found.number and s.hm == found.hm]
+    if (short := _short(base)) == base.replace(" ", "").lower():
+        # A short monoclinic name leaves the unique axis open, which the cell tells.
+        monoclinic = [s for s in table if s.crystal_system_str() == "monoclinic"]
+        choices = [s for s in monoclinic if _short(s.hm) == short] or choices
     if ending:
         choices = [s for s in choices if s.ext == ending]
     return choices
