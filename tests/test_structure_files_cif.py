@@ -128,6 +128,23 @@ def _lattice_of(group: gemmi.SpaceGroup) -> np.ndarray:
     return np.array(Lattice.from_parameters(*lattices[system]).matrix)
 
 
+def test_a_full_statement_agrees_with_its_sites(read):
+    stated = (
+        "_chemical_formula_moiety 'Na 1+, Cl 1-'",
+        "_chemical_formula_weight 58.44",
+        "_cell_formula_units_Z 4",
+        "_exptl_crystal_density_diffrn 2.164",
+        "_cell_volume 179.4",
+        "_symmetry_cell_setting cubic",
+        "_space_group_name_H-M_alt 'F m -3 m'",
+        "_space_group_IT_number 225",
+        "_space_group_name_Hall '-F 4 2 3'",
+    )
+    (found,) = read(block(SALT_CELL, SALT, NAME.format("Fm-3m"), *stated))
+    assert content(found.crystal) == {"Na": 4, "Cl": 4}
+    assert found.cautions == ()
+
+
 Z8 = ("_chemical_formula_sum Si", "_cell_formula_units_Z 8")
 SETTLED = [
     ("Si1 Si 0 0 0", Z8, "F d -3 m:1"),
@@ -221,6 +238,24 @@ FAULTS = [
         block(SALT_CELL, ("Na1 Na 0 0 0 4", "Cl1 Cl .5 .5 .5 4"), P1, columns=("symmetry_multiplicity",)),
         "states 4 atoms of the site Na1, its symmetry gives 1",
     ),
+    (
+        block(SALT_CELL, SALT, NAME.format("F m -3 m"), "_chemical_formula_moiety 'Na 1+, Cl 1-, 2(H2 O)'"),
+        r"its sites give NaCl; 4 H and 2 O of the stated formula have no site",
+    ),
+    (
+        block(
+            SALT_CELL,
+            SALT,
+            NAME.format("F m -3 m"),
+            "_chemical_formula_weight 94.5",
+            "_cell_formula_units_Z 4",
+        ),
+        "a formula weight of 94.5 g/mol, its sites give 233.77 in the cell",
+    ),
+    (
+        block(SALT_CELL, SALT, NAME.format("F m -3 m"), "_chemical_formula_weight 94.5"),
+        "a formula weight of 94.5 g/mol, its sites give 233.77 in the cell",
+    ),
     # Sites.
     (
         block(CUBE, ("Mg1 Mg 0 0 0", "O1 O .5 .5 .5", "O1 O .5 .5 .5"), P1),
@@ -294,6 +329,15 @@ FAULTS = [
     ),
     (block(CUBIC_SI, SALT, P1, "_cell_modulation_dimension 1"), "modulated"),
     (block(CUBIC_SI, SALT, P1, "_cell_length_a 5.5"), "_cell_length_a has two different values"),
+    (
+        block(CUBIC_SI, SALT, "_space_group_name_Schoenflies Oh^9"),
+        r"stated only as 'Oh\^9' \(_space_group_name_schoenflies\); name the space group",
+    ),
+    (block(CUBIC_SI, SALT, "_symmetry_cell_setting cubic"), "stated only as 'cubic'"),
+    (
+        block(CUBIC_SI, SALT, NAME.format("F m -3 m"), "_space_group_name_H-M_alt 'P m -3 m'"),
+        "names the space groups 'P m -3 m' and 'F m -3 m'",
+    ),
     # The file.
     ("hello\n", "not CIF .*expected block header"),
     ("", "no block of this CIF lists atoms"),
