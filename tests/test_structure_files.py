@@ -216,6 +216,21 @@ def test_each_frame_is_a_crystal_of_its_own(tmp_path):
     assert found[3].crystal.volume_ang3 == pytest.approx(3.8**3)
 
 
+@pytest.mark.parametrize(
+    ("symbol", "position", "reason"),
+    [
+        ("X", "2 2 2", "atom 1 is 'X', no element from H to Pu"),
+        ("Na1", "2 2 2", "cannot be read as extxyz: 'Na1' is no element"),
+        ("Na", "nan 0 0", "a lattice vector or a coordinate is not a finite number"),
+        ("Na", "4 4 4", r"atoms 1 \(Na\) and 2 \(Cl\) stand at one place"),
+    ],
+)
+def test_a_frame_of_no_crystal_is_refused_with_the_cause(read, symbol, position, reason):
+    heading = 'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3'
+    (found,) = read(f"2\n{heading}\n{symbol} {position}\nCl 0 0 0.2\n", "x.xyz")
+    assert re.match(reason, found.reason), found.reason
+
+
 def test_frames_before_a_damaged_one_are_kept(tmp_path):
     path = tmp_path / "cut.xyz"
     ase.io.write(path, frames(3), format="extxyz")
