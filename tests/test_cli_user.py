@@ -14,6 +14,7 @@ from mapcsp.crystals import to_structure
 from mapcsp.errors import UserError
 from mapcsp.store import read_maps
 from pymatgen.core import Structure
+from pymatgen.io.vasp import Poscar
 
 POTENTIAL = Path(__file__).parents[1] / "resources/potentials/m3gnet.safetensors"
 # What a run needs at least; see test_workflow.py.
@@ -93,6 +94,36 @@ def test_relax_writes_cif_files_and_energies(mapcsp, tmp_path):
     assert energies["cif"].tolist() == ["salt.cif", "POSCAR.cif"]
     relaxed = Structure.from_file("relaxed/salt.cif")
     assert relaxed.get_primitive_structure().volume == pytest.approx(45.4, abs=0.5)
+
+
+@pytest.mark.skipif(not POTENTIAL.exists(), reason="the M3GNet weights are not here")
+def test_relax_has_a_row_for_each_crystal_and_ends_with_1_if_one_cannot_be_read(mapcsp, tmp_path, capfd):
+    salt = (tmp_path / "salt.cif").read_text()
+    (tmp_path / "bad.cif").write_text(salt.replace("0.5", "?"))
+    (tmp_path / "two.cif").write_text(salt + salt)
+    lines = Poscar(to_structure(rock_salt())).get_str().splitlines()
+    # As a program of VASP 4 writes it: no elements, one atom fixed.
+    flags = [f"{' '.join(line.split()[:3])} {flag}" for line, flag in zip(lines[8:], ("F F F", "T T T"))]
+    (tmp_path / "POSCAR").write_text(
+        "\n".join(["salt", *lines[1:5], lines[6], "Selective", "Direct", *flags])
+    )
+    with pytest.raises(SystemExit) as stopped:
+        mapcsp("relax", "salt.cif", "bad.cif", "two.cif", "POSCAR", "--elements", "Na,Cl", "--out", "relaxed")
+    assert stopped.value.code == 1
+    printed = capfd.readouterr().out
+    assert "bad.cif: the coordinate " in printed
+    table = pd.read_csv("relaxed/energies.csv", keep_default_na=False).set_index("name")
+    assert table["status"].to_dict() == {
+        "salt.cif": "converged",
+        "bad.cif": "failed",
+        "two.cif#1": "converged",
+        "two.cif#2": "converged",
+        "POSCAR": "converged",
+    }
+    assert table["cif"].tolist() == ["salt.cif", "", "two_1.cif", "two_2.cif", "POSCAR.cif"]
+    assert table["n_atoms"].tolist() == ["2", "", "2", "2", "2"]
+    assert table.loc["POSCAR", "caution"].startswith("selective dynamics is not honoured")
+    assert "POSCAR: caution: selective dynamics is not honoured: the file fixes 1 of 2 atoms" in printed
 
 
 def test_score_of_a_crystal_against_itself_is_perfect_and_against_a_larger_cell_says_how_much(mapcsp):

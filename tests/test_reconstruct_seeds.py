@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from mapcsp.crystals import to_structure
 from mapcsp.errors import UserError
 from mapcsp.ga.genes import gene_layout, sound_cells
 from mapcsp.ga.reconstruct import reconstruct_task
-from mapcsp.ga.seeds import label_seeds, random_genes, read_user_seeds, seeded_genes
+from mapcsp.ga.seeds import label_seeds, random_genes, read_user_seeds, seed_crystals, seeded_genes
 from mapcsp.records import Label, LabelPrediction
 from mapcsp.settings import ReconstructSettings
 from mapcsp.symmetry.cells import cell_volume_ang3
@@ -82,3 +83,17 @@ def test_a_users_crystal_of_another_composition_is_passed_over(tmp_path: Path) -
 def test_a_missing_seed_file_is_named() -> None:
     with pytest.raises(UserError, match="nowhere.cif"):
         read_user_seeds(("nowhere.cif",), {"O": 2, "Ti": 1}, known_task("rutile TiO2").labels)
+
+
+def test_each_crystal_of_a_seed_file_is_a_seed_and_cautions_are_warnings(tmp_path: Path) -> None:
+    one = Path(write_cif(tmp_path / "one.cif", "rutile TiO2", {"Ti": "Sn"})).read_text()
+    (tmp_path / "two.cif").write_text(one + one.replace("0.305", "0.310"))
+    found = read_user_seeds((str(tmp_path / "two.cif"),), {"O": 4, "Ti": 2}, known_task("rutile TiO2").labels)
+    assert len(found["136:O-f,Ti-a"]) == 2
+    unstated = re.sub(r"(?s)loop_\s+_symmetry.*?(?=loop_)|_symmetry_(space|Int)[^\n]*", "", one)
+    (tmp_path / "unstated.cif").write_text(unstated)
+    with pytest.warns(UserWarning, match="unstated.cif: no symmetry is stated"):
+        seed_crystals(tmp_path / "unstated.cif")
+    (tmp_path / "bad.cif").write_text(one.replace("data_", "nothing_"))
+    with pytest.raises(UserError, match="seed_structures: .*bad.cif cannot be read as a crystal .not CIF"):
+        seed_crystals(tmp_path / "bad.cif")

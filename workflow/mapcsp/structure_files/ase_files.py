@@ -86,6 +86,10 @@ def _frames(path: Path, kind: str, options: dict[str, Any]) -> Iterator[tuple[At
                 atoms = next(frames)
             except StopIteration:
                 return
+            except KeyError as error:
+                # ASE looks symbols up in a table of elements.
+                yield f"cannot be read as {kind}: {error} is no element, or a field that is missing"
+                return
             except Exception as error:
                 # ASE's readers raise whatever their parsing meets.
                 detail = " ".join(str(error).split())[:200]

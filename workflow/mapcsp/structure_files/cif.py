@@ -55,9 +55,10 @@ def _crystal(block: CifBlock) -> tuple[Crystal, list[str]]:
     setting, crystal, notes = fits[0]
     if any(not _same(crystal, other) for _, other, _ in fits[1:]):
         names = ", ".join(s.name for s, _, _ in fits[:4]) + (", …" if len(fits) > 4 else "")
+        said = f"{setting.cautions[0].partition('; ')[0]}; " if setting.cautions else ""
         raise UnreadableError(
-            f"its symmetry can be read in {len(fits)} ways ({names}), which give other crystals; list the operations, or "
-            "name the setting"
+            f"{said}its symmetry can be read in {len(fits)} ways ({names}), which give other crystals; list the "
+            "operations, or name the setting"
         )
     if faults:
         cautions.append(

@@ -119,15 +119,17 @@ def expand_sites(
         orbit, moved_ang = _orbit(site, setting, lattice_ang)
         if moved_ang > ROUNDING_ANG:
             notes.append(f"the site {site.label} was moved by {moved_ang:.2f} Å to its special position")
-        for other, taken in zip(sites, orbits):
-            step = taken - orbit[0]
-            if (np.linalg.norm((step - np.rint(step)) @ lattice_ang, axis=1) < COINCIDENT_ANG).any():
-                if other.label == site.label:
-                    raise UnreadableError(f"the site {site.label} is occupied twice (2.0)")
-                raise UnreadableError(
-                    f"the sites {other.label} and {site.label} are one place, occupied twice (2.0)"
-                )
         orbits.append(orbit)
+    images = np.concatenate(orbits)
+    owner = np.repeat(np.arange(len(sites)), [len(orbit) for orbit in orbits])
+    for i, site in enumerate(sites):
+        step = images[owner < i] - orbits[i][0]
+        near = np.linalg.norm((step - np.rint(step)) @ lattice_ang, axis=1) < COINCIDENT_ANG
+        if near.any():
+            other = sites[owner[np.argmax(near)]].label
+            if other == site.label:
+                raise UnreadableError(f"the site {site.label} is occupied twice (2.0)")
+            raise UnreadableError(f"the sites {other} and {site.label} are one place, occupied twice (2.0)")
     return orbits, notes
 
 

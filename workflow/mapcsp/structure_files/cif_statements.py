@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from mapcsp.crystals import to_structure
@@ -12,18 +14,24 @@ from mapcsp.structure_files.record import ISOTOPES
 
 # Densities are computed from the cell; measured ones differ by pores and temperature.
 DENSITY_TOLERANCE = 0.1
+WEIGHT_TOLERANCE = 0.02
 
 
 def stated_formula(block: CifBlock, cautions: list[str]) -> dict[str, float] | None:
     """Atoms of each element that the block states, isotopes as their element; None if it states none.
 
-    The structural formula counts where there is no sum, if it is plain enough to be read.
+    The formula by moieties or of the structure counts where there is no sum, if it is plain enough to be read.
     """
     total = block.text("_chemical_formula_sum")
     amounts = _amounts(total)
     if amounts is None and total:
         cautions.append(f"the formula {total!r} cannot be read and was not compared with the sites")
-    return amounts or _amounts(block.text("_chemical_formula_structural", "_chemical_formula_analytical"))
+    if amounts is not None:
+        return amounts
+    # `Na 1+, Cl 1-, 2(H2 O)`: without charges, factors behind their brackets.
+    moieties = re.sub(r"\s\d*[+-](?=\s*(,|$))", "", block.text("_chemical_formula_moiety"))
+    moieties = re.sub(r"(\d+)\s*(\([^()]*\))", r"\2\1", moieties)
+    return _amounts(moieties) or _amounts(block.text("_chemical_formula_structural"))
 
 
 def _amounts(text: str) -> dict[str, float] | None:
@@ -69,6 +77,10 @@ def contradiction(
     z = block.number_or_none("_cell_formula_units_z")
     if z and (fault := _z_fault(z, formula, read)):
         return fault
+    weight = block.number_or_none("_chemical_formula_weight")
+    mass = float(to_structure(crystal).composition.weight)
+    if weight and abs(mass / weight - (z or max(round(mass / weight), 1))) > WEIGHT_TOLERANCE * mass / weight:
+        return f"the file states a formula weight of {weight:g} g/mol, its sites give {mass:.5g} in the cell"
     density = block.number_or_none("_exptl_crystal_density_diffrn")
     found = float(to_structure(crystal).density)
     if density and abs(found / density - 1) > DENSITY_TOLERANCE:

@@ -29,6 +29,16 @@ NAMES = (
     "_space_group_name_h-m_ref",
 )
 NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+# What tells that there is symmetry, but not which operations; they are refused where they stand alone.
+INCOMPLETE = (
+    "_space_group_name_schoenflies",
+    "_space_group_crystal_system",
+    "_symmetry_cell_setting",
+    "_space_group_laue_class",
+    "_space_group_point_group_h-m",
+    "_space_group_magn_name_bns",
+    "_space_group_magn_number_bns",
+)
 SYSTEM_CODE = "_space_group_it_coordinate_system_code"
 # A cell that an operation changes by more than this share of its edges has not that symmetry: a hexagonal cell is not
 # rhombohedral. Measured cells keep their symmetry by constraint, so that a smaller departure is a mistake or a choice.
@@ -65,14 +75,20 @@ def possible_settings(block: CifBlock, lattice_ang: np.ndarray, cautions: list[s
     A block without any symmetry lists all atoms of its cell, which is said in `cautions`.
     """
     number = block.number_or_none(next((n for n in NUMBERS if block.text(n)), NUMBERS[0]))
-    name, hall = block.text(*NAMES), block.text(*HALL)
+    names = [name for n in NAMES if (name := block.text(n))]
     listed = _listed(block, cautions)
-    named, fault = _named(name, hall, number, block.text(SYSTEM_CODE))
+    named, fault = _named(names, block.text(*HALL), number, block.text(SYSTEM_CODE))
     if fault and listed is None:
         raise UnreadableError(f"{fault}; list the operations")
     if fault:
         cautions.append(f"{fault}; the listed operations are used")
     if listed is None and not named:
+        stated = next((n for n in INCOMPLETE if block.text(n).lower() not in ("", "triclinic")), "")
+        if stated:
+            raise UnreadableError(
+                f"its symmetry is stated only as {block.text(stated)!r} ({stated}); name the space group or list its "
+                "operations"
+            )
         cautions.append("no symmetry is stated: the listed atoms are taken as all atoms of the cell (P 1)")
         return [_setting("P 1", ["x,y,z"])]
     # A name without a setting is no contradiction to the operations of one.
@@ -160,15 +176,20 @@ def _missing_product(setting: Setting) -> str | None:
     return f"the product of the operations {first} and {second} is not among them"
 
 
-def _named(name: str, hall: str, number: float | None, code: str) -> tuple[list[Setting], str]:
+def _named(names: list[str], hall: str, number: float | None, code: str) -> tuple[list[Setting], str]:
     """The settings that names and number leave open, and a fault: an unknown name, or two that contradict each other."""
     import gemmi
 
-    choices: list[gemmi.SpaceGroup] | None = None
-    if name:
-        choices = _by_name(name)
-        if not choices and not hall:
-            return [], f"the space group {name!r} is not in the tables"
+    choices: list[gemmi.SpaceGroup] = []
+    name = names[0] if names else ""
+    for other in names:
+        found = _by_name(other)
+        if choices and found and not {s.number for s in choices} & {s.number for s in found}:
+            return [], f"the file names the space groups {name!r} and {other!r}"
+        # The fullest name leaves the fewest settings open.
+        choices = found if found and (not choices or len(found) < len(choices)) else choices
+    if names and not choices and not hall:
+        return [], f"the space group {name!r} is not in the tables"
     if number is not None:
         of_number = [s for s in gemmi.spacegroup_table() if s.number == number]
         if not of_number:
@@ -186,8 +207,8 @@ def _named(name: str, hall: str, number: float | None, code: str) -> tuple[list[
         if operations:
             setting = _from_gemmi(f"Hall {hall}", operations)
             # A Hall symbol names one setting exactly.
-            found = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(hall))
-            if choices and found is not None and all(s.number != found.number for s in choices):
+            entry = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(hall))
+            if choices and entry is not None and all(s.number != entry.number for s in choices):
                 return (
                     [],
                     f"the file names the space group {name or number!r} and the Hall symbol {hall!r}, which is another",
@@ -195,7 +216,7 @@ def _named(name: str, hall: str, number: float | None, code: str) -> tuple[list[
             return [setting], ""
     if code and choices:
         choices = [s for s in choices if code.lower() in (s.ext.lower(), s.qualifier.lower())] or choices
-    return [_of_table(s) for s in choices or []], ""
+    return [_of_table(s) for s in choices], ""
 
 
 def _of_table(group: gemmi.SpaceGroup) -> Setting:
@@ -210,14 +231,12 @@ def _by_name(name: str) -> list[gemmi.SpaceGroup]:
     # Old databases put the bar behind its number: `FD3-M`.
     spellings = (base, re.sub(r"(\d)-(?=[a-z]|$)", r"-\1", base.replace(" ", ""), flags=re.IGNORECASE))
     found = next((s for b in spellings if (s := gemmi.find_spacegroup_by_name(b)) is not None), None)
-    if found is None:
-        return []
-    of_number = [s for s in gemmi.spacegroup_table() if s.number == found.number]
-    choices = [s for s in of_number if s.hm == found.hm]
-    short = _short(base)
-    if found.crystal_system_str() == "monoclinic" and short == base.replace(" ", "").lower():
-        # A short name leaves the unique axis open, which the cell tells.
-        choices = [s for s in of_number if _short(s.hm) == short] or choices
+    table = list(gemmi.spacegroup_table())
+    choices = [s for s in table if found is not None and s.number == found.number and s.hm == found.hm]
+    if (short := _short(base)) == base.replace(" ", "").lower():
+        # A short monoclinic name leaves the unique axis open, which the cell tells.
+        monoclinic = [s for s in table if s.crystal_system_str() == "monoclinic"]
+        choices = [s for s in monoclinic if _short(s.hm) == short] or choices
     if ending:
         choices = [s for s in choices if s.ext == ending]
     return choices
