@@ -146,3 +146,13 @@ def test_a_task_in_two_files_is_an_error(tmp_path: Path) -> None:
             tmp_path / "pool.json",
             tmp_path / "o.jsonl",
         )
+
+
+def test_larger_cells_take_no_place_from_smaller_ones() -> None:
+    small = [candidate(F, -3.0, x, n) for n, x in enumerate((0.305, 0.27, 0.34))]
+    large = replace(candidate(D, -0.1, 0.30), z=4)
+    alone = pool_candidates([result_of("a", *small)], PoolSettings(size=2))
+    beside = pool_candidates([result_of("a", *small), result_of("b", large)], PoolSettings(size=2))
+    assert len(alone.candidates) == 2
+    assert [c.z for c in beside.candidates] == [4, 2, 2]
+    assert [c.id for c in beside.candidates[1:]] == [c.id for c in alone.candidates]

@@ -25,9 +25,16 @@ from mapcsp.ranking.features import (
 )
 from mapcsp.ranking.model import log_weights
 from mapcsp.ranking.symmetry_found import find_symmetry, formula_units
-from mapcsp.records import CandidatePool, CandidateSummary, FormulaOutcome, RelaxedPool
+from mapcsp.records import (
+    CandidatePool,
+    CandidateSummary,
+    FormulaOutcome,
+    RelaxedPool,
+    SymmetryPrediction,
+)
 from mapcsp.settings import RankingSettings
-from mapcsp.store import read_header, read_records, write_json, write_records
+from mapcsp.store import read_csv, read_header, read_json, read_records, shard, write_json, write_records
+from mapcsp.untried import Untried, UntriedCell
 from pymatgen.core import Structure
 
 INVARIANT_TOLERANCE_ANG = 1e-6
@@ -328,3 +335,31 @@ def test_the_stage_says_whether_a_second_potential_was_asked(tmp_path, capsys):
         rows = list(csv.DictReader(handle))
     assert rows[0]["rescored_energy_ev_per_atom"] == "-3.5" and rows[0]["rescored_by"] == "another"
     assert rows[-1]["rescored_energy_ev_per_atom"] == "" and rows[-1]["energy_above_hull_ev_per_atom"] == ""
+
+
+def test_what_was_not_tried_scales_all_probabilities_and_is_written(tmp_path: Path) -> None:
+    untried = Untried((UntriedCell(4, 8, 0.75, "most 6"),), 0.75, 0.05)
+    whole, parts, _ = rank_pool(known.salt_pool(), RankingSettings(), load_ranker())
+    scaled, scaled_parts, _ = rank_pool(known.salt_pool(), RankingSettings(), load_ranker(), untried=untried)
+    for one, other in zip(whole.structures, scaled.structures, strict=True):
+        assert other.probability == pytest.approx(0.2 * one.probability)
+        assert other.relaxed.candidate.id == one.relaxed.candidate.id
+    for one, other in zip(parts, scaled_parts, strict=True):
+        expected = None if one.probability is None else pytest.approx(0.2 * one.probability)
+        assert other.probability == expected
+    assert scaled.untried == untried
+    inputs = write_inputs(tmp_path)
+    ids = read_json(inputs["intake_index"])["ids"]
+    for identifier in ids:
+        prediction = SymmetryPrediction(identifier, "NaCl", ((1, 1.0),), (), (), "toy", untried)
+        write_records(
+            tmp_path / "symmetry" / shard(identifier) / f"{identifier}.jsonl",
+            SymmetryPrediction,
+            [prediction],
+        )
+    run_rank(**inputs, symmetry_dir=tmp_path / "symmetry")
+    rows = [*read_csv(inputs["output_dir"] / "ranking.csv"), *read_csv(inputs["output_dir"] / "failed.csv")]
+    assert {row["id"] for row in rows} == set(ids)
+    for row in rows:
+        assert row["not_tried"].startswith("z = 4 (8 atoms) not tried: most 6")
+        assert float(row["not_tried_probability"]) == pytest.approx(0.8)

@@ -17,7 +17,15 @@ from known_report import SECOND, with_everything, write_page, write_run
 from mapcsp.crystals import distance_matrix
 from mapcsp.errors import UserError
 from mapcsp.provenance import file_sha256
-from mapcsp.records import CandidateSummary, Crystal, FormulaMaps, Label, PredictedMap, RelaxedPool
+from mapcsp.records import (
+    CandidateSummary,
+    Crystal,
+    FormulaMaps,
+    FormulaOutcome,
+    Label,
+    PredictedMap,
+    RelaxedPool,
+)
 from mapcsp.relax.references import References
 from mapcsp.report import run as report_run
 from mapcsp.report import run_report
@@ -25,7 +33,8 @@ from mapcsp.report.notation import formula_html, number, percent, space_group_ht
 from mapcsp.report.plots import Axis, energy_volume_svg, heat_map_svg
 from mapcsp.report.view3d import element_colours, scene
 from mapcsp.settings import SECTIONS, parse_settings
-from mapcsp.store import write_maps
+from mapcsp.store import read_header, read_records, write_maps, write_records
+from mapcsp.untried import Untried, UntriedCell
 from pymatgen.core import Lattice, Structure
 
 RESOURCES = Path(__file__).parents[1] / "resources"
@@ -383,3 +392,16 @@ def test_a_pool_without_energies_has_no_plot():
 def test_heat_maps_darken_with_value():
     drawn = heat_map_svg(np.array([[0.0, 4.0], [4.0, 0.0]]), ("Na", "Cl"), 4.0, "map", "Å")
     assert drawn.count("rgb(244,247,251)") == 2 and drawn.count("rgb(16,62,120)") == 2
+
+
+def test_the_page_says_what_was_not_tried_and_its_probability(tmp_path):
+    folder = write_run(tmp_path, known.salt_pool(), known.empty_pool())
+    path = folder / "ranking" / "outcomes.jsonl"
+    untried = Untried((UntriedCell(4, 28, 0.85, "most 24"),), 0.86, 0.0)
+    outcomes = [replace(o, untried=untried) for o in read_records(path, FormulaOutcome)]
+    kept = {name: read_header(path)[name] for name in ("settings", "ranker", "second_potential")}
+    write_records(path, FormulaOutcome, outcomes, **kept)
+    page = write_page(folder, tmp_path / "index.html")
+    # In the list of such formulas, in the formula's own part, and beside the reason of the one without a structure.
+    assert page.count("z = 4 (28 atoms) not tried: most 24") == 3
+    assert page.count(percent(0.86)) == 3

@@ -76,8 +76,9 @@ def test_a_given_space_group_is_respected_even_if_no_crystal_is_known_there(mode
     assert {p.label.space_group for p in found.labels} == {99}
     ((number, probability),) = found.space_groups
     assert number == 99
-    # What is missing to 1 are the labels beyond n_labels.
-    assert 0.95 < probability <= 1 + 1e-9
+    assert probability == pytest.approx(1.0)
+    # What is missing to 1 are the labels beyond n_labels, and z that are not tried.
+    assert 0 < found.untried.labels_probability < 0.5
 
 
 def test_a_composition_that_no_crystal_has_gets_enumerated_labels(model) -> None:
@@ -95,12 +96,16 @@ def test_a_space_group_that_cannot_hold_the_formula_is_a_prediction_without_labe
 
 def test_the_space_groups_to_run_reach_the_coverage_and_no_more(model) -> None:
     case = entry({"Ti": 1, "O": 2}, (2,))
-    wide = predict_symmetry(case, SymmetrySettings(coverage=0.95), model)
-    reached = [p for _, p in wide.space_groups]
+    wide = predict_symmetry(case, SymmetrySettings(coverage=0.95, n_labels=500), model)
+    assert sum(p for _, p in wide.space_groups) == pytest.approx(1.0)
+    # Of all labels, those of other space groups too.
+    reached = [p * (1 - wide.untried.probability) for _, p in wide.space_groups]
     assert sum(reached) >= 0.95 or len(reached) == SymmetrySettings().max_space_groups
     assert sum(reached[:-1]) < 0.95
-    narrow = predict_symmetry(case, SymmetrySettings(coverage=0.95, max_space_groups=1), model)
-    assert narrow.space_groups == wide.space_groups[:1]
+    narrow = predict_symmetry(case, SymmetrySettings(coverage=0.95, n_labels=500, max_space_groups=1), model)
+    ((number, certain),) = narrow.space_groups
+    assert (number, certain) == (wide.space_groups[0][0], pytest.approx(1.0))
+    assert 1 - narrow.untried.probability == pytest.approx(reached[0])
 
 
 def test_hiding_a_formula_takes_its_own_crystals_away(model) -> None:
@@ -114,7 +119,7 @@ def test_hiding_a_formula_takes_its_own_crystals_away(model) -> None:
     z = int(np.gcd.reduce(counts))
     case = entry({e: c // z for e, c in zip(elements, counts)}, (z,))
     label = canonical_label(anonymous.assign(tuple(elements)))
-    settings = SymmetrySettings(n_labels=500)
+    settings = SymmetrySettings(n_labels=500, max_space_groups=230, coverage=1.0)
 
     def trained(found: SymmetryPrediction) -> set:
         return {p.label for p in found.labels if p.source == "trained"}

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mapcsp.untried import NOTHING_UNTRIED, Untried
+
 
 @dataclass(frozen=True, eq=False)
 class Crystal:
@@ -45,6 +47,7 @@ class FormulaEntry:
     z_allowed: formula units in the primitive cell that the plan may try, ascending.
     z_given, space_group: what the user fixed.
     line: in the list, from 1; None in the file of one entry, so that moving a row changes no file and reruns nothing.
+    max_atoms: the limit that z_allowed obeys; None where it has none.
     charge_neutral, electronegativity_balanced: smact's tests; None where smact has no data.
     """
 
@@ -59,6 +62,7 @@ class FormulaEntry:
     read_as: str = "formula"
     charge_neutral: bool | None = None
     electronegativity_balanced: bool | None = None
+    max_atoms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class SeedGeometry:
 class LabelPrediction:
     """One ranked symmetry label of a formula.
 
-    log_prob: natural log of P(label, z | formula), comparable across the z and labels of one formula.
+    log_prob: natural log of P(label, z | formula, something that is tried is right), comparable across z and labels.
     source: `trained` (the label occurs in the training crystals) or `enumerated` (from Wyckoff positions).
     cell: (6,), predicted conventional cell, a, b, c in Å and angles in degrees, exact for the crystal system.
     log_volume_spread: expected absolute deviation of ln(volume); shape_spread: mean of those of ln(b/a), ln(c/a) and the
@@ -135,8 +139,9 @@ class LabelPrediction:
 class SymmetryPrediction:
     """Everything predicted about the symmetry of one formula.
 
-    z_prob: (z, probability), most likely first. labels: most likely first.
+    z_prob: (z, probability) of what is tried, most likely first. labels: most likely first.
     space_groups: (space group, probability) to run, the smallest set that reaches `coverage`.
+    All probabilities are given that the right cell and label are among those that are tried; `untried` says what is not.
     """
 
     id: str
@@ -145,6 +150,7 @@ class SymmetryPrediction:
     labels: tuple[LabelPrediction, ...]
     space_groups: tuple[tuple[int, float], ...]
     model: str = ""
+    untried: Untried = NOTHING_UNTRIED
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,7 +381,7 @@ class CandidateSummary:
 
 @dataclass(frozen=True, eq=False)
 class FormulaOutcome:
-    """The end of one formula: its ranked structures, or why there are none. status: `done`, `failed`."""
+    """The end of one formula: its ranked structures, or why none, and what was not tried. status: `done`, `failed`."""
 
     formula_id: str
     formula: str
@@ -384,3 +390,4 @@ class FormulaOutcome:
     n_candidates: int
     n_relaxed: int
     structures: tuple[RankedStructure, ...] = field(default=())
+    untried: Untried = NOTHING_UNTRIED

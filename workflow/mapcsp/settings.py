@@ -23,7 +23,7 @@ class Section(BaseModel):
 class IntakeSettings(Section):
     """Reading the formula list."""
 
-    max_atoms: int = Field(12, ge=1, le=24, description="Most atoms in a primitive cell. Raise it (up to 24) for larger cells; time grows quickly.")
+    max_atoms: int = Field(12, ge=1, le=24, description="Most atoms in a primitive cell. Raise it (up to 24) for larger cells; time grows quickly. What lies beyond is named in the results (`not_tried`), with its probability.")
     smact_filter: bool = Field(False, description="Reject formulas that fail smact's charge-neutrality or electronegativity test. Leave off for alloys and intermetallics.")
 
 
@@ -37,10 +37,10 @@ class SymmetrySettings(Section):
     """Predicting Z, labels and cells."""
 
     model: str = Field("symmetry", description="Entry of resources/models/registry.yaml to predict with.")
-    n_labels: int = Field(40, ge=1, le=500, description="Labels kept a formula. More labels find rarer structures and cost search and relaxation time.")
+    n_labels: int = Field(40, ge=1, le=500, description="Labels kept a formula, counted among cells no larger than the label's own, so that a larger intake.max_atoms only adds labels. More labels find rarer structures and cost search and relaxation time.")
     coverage: float = Field(0.99, gt=0, le=1, description="Probability that the space groups to run must reach together. Lower it to save time: 0.9 halves the searches and loses one known crystal in thirty.")
-    max_space_groups: int = Field(10, ge=1, le=230, description="Most space groups to run a formula: one search each.")
-    max_z: int = Field(4, ge=1, le=24, description="Most values of Z tried for a formula without a given Z.")
+    max_space_groups: int = Field(10, ge=1, le=230, description="Most space groups to run a formula, one search each; counted for each size of cell among those no larger, so that a larger intake.max_atoms only adds groups.")
+    max_z: int = Field(4, ge=1, le=24, description="Most values of Z tried for a formula without a given Z, counted among cells no larger: a Z is left out if so many smaller ones are likelier. Lower it to save time.")
 
 
 class MapsSettings(Section):
@@ -77,13 +77,13 @@ class ReconstructSettings(Section):
         description="`full` uses all terms. `cmcrystal` (contact overlap times bond validity) and `dmcrystal` (distance error) reproduce the papers' searches: where left at their defaults, population, max_evaluations, mutation_rate, seed_fraction and patience become 100, 100,000, 0.001, 0 and 1000; the predicted cell stays fixed and no known geometry is used.",
     )
     population: int = Field(100, ge=10, le=10000, description="Individuals a generation.")
-    max_evaluations: int = Field(10000, ge=0, le=10_000_000, description="Most fitness evaluations a search (the papers use 100,000). Raise it for compositions unlike known crystals, where no known geometry helps.")
+    max_evaluations: int = Field(10000, ge=0, le=10_000_000, description="Most fitness evaluations a search and Z (the papers use 100,000). Raise it for compositions unlike known crystals, where no known geometry helps.")
     patience: int = Field(40, ge=1, le=10000, description="Generations without progress after which a search stops or restarts.")
     mutation_rate: float = Field(0.05, ge=0, le=1, description="Chance of a random change a gene (the papers use 0.001).")
     crossover_rate: float = Field(0.8, ge=0, le=1, description="Chance that two parents exchange genes.")
     seed_fraction: float = Field(0.6, ge=0, le=1, description="Share of the first population from known geometries; the rest is random.")
     candidates_per_label: int = Field(3, ge=1, le=100, description="Distinct candidates kept a label.")
-    candidates_per_task: int = Field(20, ge=1, le=1000, description="Distinct candidates kept a search.")
+    candidates_per_task: int = Field(20, ge=1, le=1000, description="Distinct candidates kept a search, counted among cells no larger.")
     weight_map: float = Field(1.0, ge=0, description="Weight of the log-likelihood of distances under the predicted map; 0 switches it off.")
     weight_contact: float = Field(0.0, ge=0, description="Weight of the contact map's Dice overlap; 0 switches it off. No effect was measured beside the distances.")
     weight_bond: float = Field(0.0, ge=0, description="Weight of bond validity (AlphaCrystal eq. 2); 0 switches it off. No effect was measured beside the distances.")
@@ -106,7 +106,7 @@ class ReconstructSettings(Section):
 class PoolSettings(Section):
     """Merging the searches of a formula."""
 
-    size: int = Field(20, ge=1, le=1000, description="Candidates relaxed a formula (the papers: 50). Time is proportional to it.")
+    size: int = Field(20, ge=1, le=1000, description="Candidates relaxed a formula (the papers: 50), counted among cells no larger, so that a larger intake.max_atoms only adds candidates. Time is proportional to it.")
     min_distance_ratio: float = Field(0.5, gt=0, lt=1, description="Shortest distance allowed, as a share of the sum of covalent radii.")
 
 
@@ -203,6 +203,16 @@ class Settings(Section):
     benchmark: BenchmarkSettings = BenchmarkSettings()
     training: TrainingSettings = TrainingSettings()
 
+    @model_validator(mode="after")
+    def _features_hold_the_cells(self) -> Settings:
+        """Fail before a run does."""
+        if self.features.length < self.intake.max_atoms:
+            raise ValueError(
+                f"features.length = {self.features.length} is less than intake.max_atoms = {self.intake.max_atoms}; "
+                f"set features.length to {self.intake.max_atoms} at least"
+            )
+        return self
+
 
 SECTIONS: dict[str, type[Section]] = {
     name: info.annotation
@@ -224,7 +234,9 @@ def parse_settings(config: dict[str, Any]) -> Settings:
         return Settings.model_validate(config)
     except ValidationError as error:
         faults = [
-            f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']} (got {e['input']!r})"
+            e["msg"].removeprefix("Value error, ")
+            if not e["loc"]
+            else f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})"
             if e["type"] not in _FAULTS
             else f"{'.'.join(map(str, e['loc']))}: {_FAULTS[e['type']]}; see config/README.md"
             for e in error.errors()

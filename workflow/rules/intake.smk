@@ -9,7 +9,7 @@ checkpoint intake:
     input:
         formulas=FORMULAS,
         settings="results/settings/intake.json",
-        tables=CRYSTAL_TABLES,
+        tables=CRYSTAL_TABLES + tables("cell_sizes.json"),
     output:
         folder=directory("results/intake"),
         manifest="results/manifests/intake.json",

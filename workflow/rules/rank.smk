@@ -4,6 +4,7 @@
 rule rank:
     input:
         intake=lambda wildcards: checkpoints.intake.get().output.manifest,
+        symmetry=lambda wildcards: checkpoints.symmetry.get().output.manifest,
         pools=lambda wildcards: [f"results/pools/{chunk}.jsonl" for chunk in plan_table("chunks")],
         relaxed=lambda wildcards: [f"{RANKED_POOLS}/{chunk}.jsonl" for chunk in plan_table("chunks")],
         settings="results/settings/ranking.json",
@@ -37,5 +38,5 @@ rule rank:
     message:
         "Rank all formulas"
     shell:
-        "mapcsp stage rank --intake results/intake --plan results/plan --pools results/pools"
-        " --relaxed {params.relaxed:q} --settings {input.settings:q} --output results/ranking > {log:q} 2>&1"
+        "mapcsp stage rank --intake results/intake --symmetry results/symmetry --plan results/plan"
+        " --pools results/pools --relaxed {params.relaxed:q} --settings {input.settings:q} --output results/ranking > {log:q} 2>&1"

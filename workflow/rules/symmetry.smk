@@ -6,7 +6,7 @@ checkpoint symmetry:
         intake=lambda wildcards: checkpoints.intake.get().output.manifest,
         settings="results/settings/symmetry.json",
         model=model_files(SETTINGS.symmetry.model, "symmetry.model"),
-        tables=CRYSTAL_TABLES,
+        tables=CRYSTAL_TABLES + tables("cell_sizes.json"),
     output:
         folder=directory("results/symmetry"),
         manifest="results/manifests/symmetry.json",

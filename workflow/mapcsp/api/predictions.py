@@ -45,14 +45,20 @@ class SymmetryResults(Tabled):
 
     @property
     def space_groups(self) -> pd.DataFrame:
-        """Probability of each space group that a prediction would search, and of each z."""
+        """Probability of each space group that a prediction would search."""
         rows = [
             {"id": p.id, "formula": p.formula, "space_group": number, "symbol": space_group_symbol(number)}
-            | {"probability": probability}
+            | {"probability": probability * (1 - p.untried.probability)}
             for p in self.predictions
             for number, probability in p.space_groups
         ]
         return pd.DataFrame(rows, columns=["id", "formula", "space_group", "symbol", "probability"])
+
+    @property
+    def not_tried(self) -> pd.DataFrame:
+        """One row a formula: the probability of all that was not tried, such as larger cells, and what of it weighs."""
+        rows = [(p.id, p.formula, p.untried.text or None, p.untried.probability) for p in self.predictions]
+        return pd.DataFrame(rows, columns=["id", "formula", "not_tried", "not_tried_probability"])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -171,7 +177,9 @@ _LABEL_COLUMNS = ("id", "formula", "rank", "probability", "z", "space_group", "s
 
 def _label_row(prediction: SymmetryPrediction, rank: int, label: LabelPrediction) -> dict[str, object]:
     number = label.label.space_group
-    values = (prediction.id, prediction.formula, rank, float(np.exp(label.log_prob)), label.z, number)
+    # What was not tried may be right, too.
+    probability = float(np.exp(label.log_prob)) * (1 - prediction.untried.probability)
+    values = (prediction.id, prediction.formula, rank, probability, label.z, number)
     return dict(zip(_LABEL_COLUMNS, (*values, space_group_symbol(number), label.label.key)))
 
 

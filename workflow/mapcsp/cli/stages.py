@@ -169,19 +169,27 @@ def rescore(relaxed: Path, settings: Path, output: Path, device: str) -> None:
 
 @stage.command()
 @input_option("intake")
+@input_option("symmetry")
 @input_option("plan")
 @input_option("pools", FOLDER, "What the stage pool wrote.")
 @input_option("relaxed", FOLDER, "What the stage rescore wrote, or relax.")
 @settings_option
 @output_option(FOLDER)
-def rank(intake: Path, plan: Path, pools: Path, relaxed: Path, settings: Path, output: Path) -> None:
+def rank(
+    intake: Path, symmetry: Path, plan: Path, pools: Path, relaxed: Path, settings: Path, output: Path
+) -> None:
     """Rank every formula's candidates; write the table and the CIF files."""
     from mapcsp.planning.tables import chunk_names
     from mapcsp.ranking.run import run_rank
 
     files = [f"{chunk}.jsonl" for chunk in chunk_names(plan)]
     run_rank(
-        [relaxed / f for f in files], [pools / f for f in files], intake / "index.json", settings, output
+        [relaxed / f for f in files],
+        [pools / f for f in files],
+        intake / "index.json",
+        settings,
+        output,
+        symmetry_dir=symmetry,
     )
 
 

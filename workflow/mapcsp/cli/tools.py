@@ -80,6 +80,21 @@ def build_normaliser_table(output: Path) -> None:
 
 
 @cli.add(TOOLS)
+@click.argument("tables", nargs=-1, required=True, type=OLD_FILE)
+@output_option(FILE)
+@click.option(
+    "--figures",
+    type=FILE,
+    help="Also judge counts without the held-out formulas, and write the figures there.",
+)
+def build_cell_size_table(tables: tuple[Path, ...], output: Path, figures: Path | None) -> None:
+    """Write resources/tables/cell_sizes.json anew from structure tables: formula units in primitive cells."""
+    from mapcsp.training.symmetry.cell_sizes import build_cell_size_table
+
+    build_cell_size_table(tables, output, figures)
+
+
+@cli.add(TOOLS)
 @output_option(FILE)
 def bench(output: Path) -> None:
     """Measure how fast the stages are on this machine."""

@@ -20,6 +20,8 @@ from mapcsp.cli.printing import near, print_columns, print_table, say, write_csv
 from mapcsp.cli.root import PREDICTION, cli
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mapcsp.records import FormulaEntry
     from mapcsp.settings import Settings
 
@@ -95,11 +97,19 @@ def predict(
         print_table(table[shown])
     for row in failed.itertuples():
         click.echo(f"{row.id}: no structure ({row.reason})")
+    _print_not_tried(table[table["rank"] == 1])
+    _print_not_tried(failed)
     for row in rejected.itertuples():
         click.echo(f"rejected: line {row.line}: {row.reason}")
     click.echo(f"\nStructures  {near(results.folder / 'results/ranking/cif')}")
     click.echo(f"Table       {near(results.folder / 'results/ranking/ranking.csv')}")
     click.echo(f"Report      {near(results.report)}")
+
+
+def _print_not_tried(table: pd.DataFrame) -> None:
+    """One line a formula of which something was not tried, from columns of `ranking.csv` or `failed.csv`."""
+    for row in table[table["not_tried"].notna()].itertuples():
+        click.echo(f"{row.id}: {row.not_tried} (probability {row.not_tried_probability:.2f})")
 
 
 RANKING_COLUMNS = (
@@ -136,7 +146,8 @@ def symmetry(
     """Predict z, space groups, Wyckoff labels and cells of formulas.
 
     A label is a space group and the Wyckoff position of each orbit: 225:Cl-b,Na-a is rock salt. z is the number of
-    formula units in the primitive cell; cells are conventional.
+    formula units in the primitive cell; cells are conventional. Probabilities count what was not tried, such as
+    cells beyond intake.max_atoms, which is named below the table.
 
     \b
     Examples:
@@ -147,8 +158,10 @@ def symmetry(
     from mapcsp.api.predictions import predict_entries
 
     entries, settings = _entries(formulas, list_file, z, space_group, content, config)
-    table = predict_entries(entries, settings).table
+    results = predict_entries(entries, settings)
+    table = results.table
     print_table(table[table["rank"] <= top].drop(columns=["formula", "space_group"]))
+    _print_not_tried(results.not_tried)
     write_csv_file(table, out)
 
 

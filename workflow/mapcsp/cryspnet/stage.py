@@ -19,12 +19,16 @@ from mapcsp.records import FormulaEntry, LabelPrediction, SymmetryPrediction
 from mapcsp.registry import registered_model
 from mapcsp.settings import SymmetrySettings
 from mapcsp.symmetry.cells import bravais_lattice
-from mapcsp.symmetry.coverage import space_groups_to_run
+from mapcsp.symmetry.cells_to_try import cells_to_try
+from mapcsp.symmetry.coverage import group_probabilities, space_groups_to_run
 from mapcsp.symmetry.enumeration import LetterPrior, enumerate_labels, letter_prior
 from mapcsp.symmetry.memory import read_memory
+from mapcsp.symmetry.no_larger import best_of_no_larger
 
 # Labels tried in each (space group, z).
 LABELS_PER_GROUP = 6
+# Space groups whose labels are enumerated at each z, likeliest first; the settings choose among these labels.
+GROUPS_PER_Z = 30
 # Expected deviations of ln(volume) and of the shape: about the mean errors of volumes and of lengths in the model's card.
 LOG_VOLUME_SPREAD, SHAPE_SPREAD = 0.14, 0.18
 
@@ -48,10 +52,12 @@ def letters_of(name: str) -> LetterPrior:
 def predict_symmetry_by_cryspnet(entry: FormulaEntry, settings: SymmetrySettings) -> SymmetryPrediction:
     """Predict labels, cells and the space groups to run for one formula.
 
-    P(label, z) = P(z) P(lattice) P(space group | lattice) P(label | space group), P(z) being even over the first `max_z`.
-    A given space group takes the cell of its lattice. A content that no likely space group can hold has no labels.
+    P(label, z) = P(z) P(lattice) P(space group | lattice) P(label | space group); P(z) is how often crystals of the same
+    stoichiometry have so many formula units. A given space group takes the cell of its lattice. A content that no likely
+    space group can hold has no labels.
     """
-    zs = entry.z_allowed[: settings.max_z]
+    cells = cells_to_try(entry, None, settings.max_z)
+    zs = tuple(sorted(cells.probabilities))
     # Sums over elements round differently in another order.
     amounts = dict(standard_order(entry.amounts))
     predictions = predict_cryspnet(
@@ -63,29 +69,38 @@ def predict_symmetry_by_cryspnet(entry: FormulaEntry, settings: SymmetrySettings
     )
     found: list[LabelPrediction] = []
     for z, prediction in zip(zs, predictions):
-        for choice in _choices(entry.space_group, z, prediction.bravais, settings.max_space_groups):
-            found += _labels(entry, choice, 1.0 / len(zs), letters_of(settings.model))
-    z_prob = tuple((z, 1.0 / len(zs)) for z in zs)
-    if not found:
-        number = entry.space_group or 1
-        return SymmetryPrediction(entry.id, entry.formula, z_prob, (), ((number, 1.0),), settings.model)
-    labels = _normalised(found)[: settings.n_labels]
-    groups = space_groups_to_run(labels, settings)
-    return SymmetryPrediction(entry.id, entry.formula, z_prob, labels, groups, settings.model)
+        of_z: list[LabelPrediction] = []
+        for choice in _choices(entry.space_group, z, prediction.bravais):
+            of_z += _labels(entry, choice, letters_of(settings.model))
+        found += _normalised(of_z, cells.probabilities[z])
+    found.sort(key=lambda p: (-p.log_prob, p.z, p.label.key))
+    probabilities = np.exp([p.log_prob for p in found])
+    numbers = np.array([p.label.space_group for p in found], dtype=int)
+    to_run = space_groups_to_run(numbers, probabilities, np.array([p.z for p in found]), settings)
+    listed = best_of_no_larger([p.z for p in found], settings.n_labels)
+    kept = [i for i in listed if found[i].z in cells.tried and numbers[i] in to_run]
+    if not kept:
+        nothing = ((entry.space_group or 1, 1.0),)
+        untried = cells.untried(0.0)
+        return SymmetryPrediction(entry.id, entry.formula, cells.z_prob, (), nothing, settings.model, untried)
+    tried = float(probabilities[kept].sum())
+    labels = tuple(replace(found[i], log_prob=found[i].log_prob - float(np.log(tried))) for i in kept)
+    groups = group_probabilities(numbers[kept], probabilities[kept])
+    return SymmetryPrediction(
+        entry.id, entry.formula, cells.z_prob, labels, groups, settings.model, cells.untried(tried)
+    )
 
 
-def _choices(given: int | None, z: int, lattices: Sequence[BravaisPrediction], most: int) -> list[_Choice]:
+def _choices(given: int | None, z: int, lattices: Sequence[BravaisPrediction]) -> list[_Choice]:
     """The likeliest space groups, or the given one."""
     if given is not None:
         lattice = next(b for b in lattices if b.bravais == bravais_lattice(given))
         return [_Choice(given, z, 1.0, lattice)]
     joint = [_Choice(n, z, b.probability * p, b) for b in lattices for n, p in b.space_groups]
-    return sorted(joint, key=lambda c: (-c.probability, c.number))[:most]
+    return sorted(joint, key=lambda c: (-c.probability, c.number))[:GROUPS_PER_Z]
 
 
-def _labels(
-    entry: FormulaEntry, choice: _Choice, z_probability: float, letters: LetterPrior
-) -> list[LabelPrediction]:
+def _labels(entry: FormulaEntry, choice: _Choice, letters: LetterPrior) -> list[LabelPrediction]:
     """Labels of one space group at one z share its probability by how usual their letters are."""
     counts = tuple((element, n * choice.z) for element, n in entry.amounts)
     ranked = enumerate_labels(counts, choice.number, letters, LABELS_PER_GROUP)
@@ -93,7 +108,7 @@ def _labels(
         return []
     logs = np.array([log for _, log in ranked])
     logs = logs - logs.max() - np.log(np.exp(logs - logs.max()).sum())
-    logs += np.log(max(choice.probability * z_probability, 1e-30))
+    logs += np.log(max(choice.probability, 1e-30))
     cell = standard_cell(choice.number, choice.lattice.cell)
     return [
         LabelPrediction(label, choice.z, log, "enumerated", cell, LOG_VOLUME_SPREAD, SHAPE_SPREAD)
@@ -101,9 +116,10 @@ def _labels(
     ]
 
 
-def _normalised(labels: Sequence[LabelPrediction]) -> tuple[LabelPrediction, ...]:
-    """Probabilities shared by what the space groups can hold, likeliest first."""
+def _normalised(labels: Sequence[LabelPrediction], probability: float) -> list[LabelPrediction]:
+    """The probability of a z, shared by what the space groups can hold."""
+    if not labels:
+        return []
     logs = np.array([p.log_prob for p in labels])
-    total = float(logs.max() + np.log(np.exp(logs - logs.max()).sum()))
-    ranked = sorted(labels, key=lambda p: (-p.log_prob, p.z, p.label.key))
-    return tuple(replace(p, log_prob=p.log_prob - total) for p in ranked)
+    total = float(logs.max() + np.log(np.exp(logs - logs.max()).sum())) - float(np.log(probability))
+    return [replace(p, log_prob=p.log_prob - total) for p in labels]

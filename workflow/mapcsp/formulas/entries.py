@@ -14,8 +14,8 @@ from mapcsp.composition import (
     order_amounts,
     units_of,
 )
+from mapcsp.formulas.cell_limits import allowed_z
 from mapcsp.formulas.chemistry import smact_tests
-from mapcsp.formulas.feasible import can_hold
 from mapcsp.formulas.parse import parse_formula
 from mapcsp.formulas.readings import is_content
 from mapcsp.formulas.rows import Row
@@ -24,7 +24,6 @@ from mapcsp.records import FormulaEntry
 from mapcsp.settings import IntakeSettings
 from mapcsp.symmetry.symbols import no_space_group, read_space_group
 
-MAX_ATOMS = 24
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 # Spreadsheets and pandas write a column of whole numbers with gaps as 2.0.
 WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(\.0{1,6})?")
@@ -87,9 +86,7 @@ class EntryBuilder:
                 f"{shown(row.formula)} asks for the same as line {self._line_of_request[request]} "
                 "(formula, z and space group are equal); delete one of them"
             )
-        z_allowed = self._allowed_z(formula, amounts, z)
-        if space_group is not None:
-            z_allowed = _feasible_z(formula, amounts, z_allowed, space_group)
+        z_allowed = allowed_z(formula, amounts, z, space_group, self._settings.max_atoms)
         tests = smact_tests(tuple((symbol, n // read.units) for symbol, n in amounts))
         if self._settings.smact_filter:
             _require(formula, tests.charge_neutral, "charge-neutrality")
@@ -109,23 +106,7 @@ class EntryBuilder:
             space_group=space_group,
             charge_neutral=tests.charge_neutral,
             electronegativity_balanced=tests.electronegativity_balanced,
-        )
-
-    def _allowed_z(self, formula: str, amounts: Amounts, z: int | None) -> tuple[int, ...]:
-        limit = self._settings.max_atoms
-        per_unit = sum(n for _, n in amounts)
-        if per_unit * (z or 1) <= limit:
-            return (z,) if z is not None else tuple(range(1, limit // per_unit + 1))
-        cell = f"{z} formula units of {formula}" if z is not None else f"one formula unit of {formula}"
-        count = per_unit * (z or 1)
-        advice = (
-            f"raise it to {count} or delete the row"
-            if count <= MAX_ATOMS
-            else f"{MAX_ATOMS} is the most; delete the row"
-        )
-        raise RowError(
-            f"{cell} would be {count} atoms in the primitive cell, "
-            f"expected at most intake.max_atoms = {limit}; {advice}"
+            max_atoms=self._settings.max_atoms,
         )
 
     def _identifier(self, row: Row, formula: str, z: int | None, space_group: int | None) -> str:
@@ -205,29 +186,6 @@ def _space_group(text: str) -> int | None:
     if number is None:
         raise RowError(f"{no_space_group(printable(text, 60))}; fix it or leave it empty")
     return number
-
-
-def _feasible_z(
-    formula: str, amounts: Amounts, z_allowed: tuple[int, ...], space_group: int
-) -> tuple[int, ...]:
-    def fits(z: int) -> bool:
-        return can_hold(space_group, tuple(sorted(z * n for _, n in amounts)))
-
-    feasible = tuple(z for z in z_allowed if fits(z))
-    if not feasible:
-        units = (
-            " or ".join(str(z) for z in z_allowed)
-            if len(z_allowed) < 4
-            else f"{z_allowed[0]} to {z_allowed[-1]}"
-        )
-        other = [z for z in range(1, MAX_ATOMS // sum(n for _, n in amounts) + 1) if fits(z)]
-        advice = f"it could with z = {', '.join(map(str, other))}" if other else "nor with any other z"
-        raise RowError(
-            f"space group {space_group} cannot hold {units} formula unit{'s' * (units != '1')} of {formula} "
-            f"in its primitive cell, of which z speaks (no Wyckoff positions add up to it; {advice}); "
-            "correct space_group or z"
-        )
-    return feasible
 
 
 def _require(formula: str, passed: bool | None, test: str) -> None:

@@ -17,11 +17,13 @@ from mapcsp.provenance import value_hash, versions
 from mapcsp.records import Candidate, CandidatePool, Crystal, TaskResult
 from mapcsp.settings import PoolSettings, read_section
 from mapcsp.store import read_header, read_records, write_records
+from mapcsp.symmetry.no_larger import best_of_no_larger
 
 
 def pool_candidates(results: Sequence[TaskResult], settings: PoolSettings) -> CandidatePool:
     """Merge the searches of one formula: no clashes, no duplicates, the best `settings.size` by `candidate_score`.
 
+    A candidate is kept that has fewer than `size` better ones in cells no larger than its own: larger cells only add.
     results: all of one formula, which must be at least one. The rank of each label is counted anew over all searches.
     Raises ValueError if results of two formulas are mixed.
     """
@@ -33,7 +35,7 @@ def pool_candidates(results: Sequence[TaskResult], settings: PoolSettings) -> Ca
     sound = [c for c in ranked if shortest_distance_ratio(c.crystal) >= settings.min_distance_ratio]
     ordered = _by_score(sound)
     distinct = _by_score([ordered[i] for i in distinct_candidates(ordered)])
-    kept = distinct[: settings.size]
+    kept = [distinct[i] for i in best_of_no_larger([c.z for c in distinct], settings.size)]
     dropped = (
         ("clash", len(ranked) - len(sound)),
         ("duplicate", len(sound) - len(distinct)),

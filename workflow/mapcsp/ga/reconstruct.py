@@ -21,6 +21,7 @@ from mapcsp.records import Candidate, FitnessTerms, ReconstructionTask, TaskResu
 from mapcsp.settings import ReconstructSettings, read_section
 from mapcsp.store import read_records, to_plain, write_records
 from mapcsp.symmetry.geometry import label_geometry
+from mapcsp.symmetry.no_larger import best_of_no_larger
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +62,20 @@ def reconstruct_task(task: ReconstructionTask, settings: ReconstructSettings) ->
     seeds = [label_seeds(prediction, user, prototypes=settings.mode == "full") for prediction in labels]
     known = [_known_geometries(objective, s) for objective, s in zip(objectives, seeds)]
     evaluations = sum(len(k) for k in known)
-
-    searchable = [i for i, o in enumerate(objectives) if o.pairs.geometry.n_free > 0]
-    populations = search_labels(
-        [objectives[i] for i in searchable],
-        [seeds[i] for i in searchable],
-        [derive_seed(task.seed, labels[i].z, labels[i].label.key) for i in searchable],
-        settings,
-        settings.max_evaluations - evaluations,
-    )
-    evaluations += sum(p.evaluations for p in populations)
-    searched = {i: _best_of(population) for i, population in zip(searchable, populations)}
+    searched: dict[int, list[Found]] = {}
+    # Each size of cell has its own evaluations: what is found in one does not depend on which others are tried.
+    for z in sorted({label.z for label in labels}):
+        mine = [i for i, label in enumerate(labels) if label.z == z]
+        searchable = [i for i in mine if objectives[i].pairs.geometry.n_free > 0]
+        populations = search_labels(
+            [objectives[i] for i in searchable],
+            [seeds[i] for i in searchable],
+            [derive_seed(task.seed, z, labels[i].label.key) for i in searchable],
+            settings,
+            settings.max_evaluations - sum(len(known[i]) for i in mine),
+        )
+        evaluations += sum(p.evaluations for p in populations)
+        searched |= {i: _best_of(population) for i, population in zip(searchable, populations)}
     candidates = []
     for rank, prediction in enumerate(labels):
         found = _distinct(
@@ -82,9 +86,10 @@ def reconstruct_task(task: ReconstructionTask, settings: ReconstructSettings) ->
             for position, one in enumerate(found)
         ]
     candidates.sort(key=lambda c: (-c[0], c[1], c[2]))
+    kept = best_of_no_larger([labels[rank].z for _, rank, _, _ in candidates], settings.candidates_per_task)
     records = tuple(
         _candidate(task, objectives[rank], rank, one, number)
-        for number, (_, rank, _, one) in enumerate(candidates[: settings.candidates_per_task])
+        for number, (_, rank, _, one) in enumerate(candidates[i] for i in kept)
     )
     if not records:
         reason = (

@@ -29,6 +29,10 @@ from mapcsp.records import (
     RelaxedPool,
 )
 from mapcsp.settings import RankingSettings
+from mapcsp.untried import NOTHING_UNTRIED, Untried
+
+# So that a logarithm is finite where next to nothing was tried.
+LEAST_TRIED = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,21 +117,27 @@ def rank_pool(
     settings: RankingSettings,
     ranker: RankerCoefficients,
     candidate_pool: CandidatePool | None = None,
+    untried: Untried = NOTHING_UNTRIED,
 ) -> tuple[FormulaOutcome, tuple[CandidateSummary, ...], tuple[FoundSymmetry, ...]]:
     """Rank the relaxed candidates of one formula.
 
     candidate_pool: what went into relaxation, for its reason and counts when nothing came out of it.
+    untried: what the symmetry stage left out; its probability belongs to "none of these".
     Returns the outcome, a summary of every candidate, and the symmetry of each ranked structure, in order
     of rank.
     """
     analysed = analyse_pool(pool, settings.symprec_ang)
     if not analysed.candidates:
         reason = _why_none(pool, candidate_pool)
-        outcome = FormulaOutcome(pool.formula_id, pool.formula, "failed", reason, len(pool.candidates), 0)
+        outcome = FormulaOutcome(
+            pool.formula_id, pool.formula, "failed", reason, len(pool.candidates), 0, untried=untried
+        )
         return outcome, tuple(_summary(pool, r, None, None, None) for r in pool.candidates), ()
 
     chosen = ranker.of(analysed.rescored_ev_per_atom is not None)
     log_prob, _ = log_probabilities(analysed.features, analysed.log_weight, chosen)
+    # The ranker takes it that the right cell and label were tried.
+    log_prob = log_prob + np.log(max(1.0 - untried.probability, LEAST_TRIED))
     of_group = group_log_probabilities(log_prob, np.array(analysed.groups))
     by_probability = settings.rank_by == "probability"
     sorted_by = None if by_probability else _sorting_energies(analysed, settings.rank_by)
@@ -176,6 +186,7 @@ def rank_pool(
         len(pool.candidates),
         len(analysed.candidates),
         tuple(structures),
+        untried,
     )
     return outcome, tuple(summaries), tuple(symmetries)
 

@@ -23,9 +23,20 @@ from mapcsp.records import (
     FormulaOutcome,
     RankedStructure,
     RelaxedPool,
+    SymmetryPrediction,
 )
 from mapcsp.settings import RankingSettings, read_section
-from mapcsp.store import read_header, read_json, read_records, shard, write_csv, write_records, write_text
+from mapcsp.store import (
+    read_header,
+    read_json,
+    read_record,
+    read_records,
+    shard,
+    write_csv,
+    write_records,
+    write_text,
+)
+from mapcsp.untried import NOTHING_UNTRIED, Untried
 
 # The standard cell is exactly symmetric, so that a far tighter tolerance than the search's finds the same
 # group.
@@ -64,6 +75,8 @@ RANKING_COLUMNS = (
     "origin",
     "prototype_count",
     "merged",
+    "not_tried",
+    "not_tried_probability",
     "status",
     "max_force_ev_per_ang",
     "potential",
@@ -75,7 +88,15 @@ NO_SECOND_POTENTIAL = (
     "Ranked without a second potential. Energies of SevenNet order polymorphs better: install it with "
     "`pip install 'mapcsp[sevennet]'` and leave rescore.potential at auto, then run snakemake again."
 )
-FAILED_COLUMNS = ("id", "formula", "reason", "n_candidates", "n_relaxed")
+FAILED_COLUMNS = (
+    "id",
+    "formula",
+    "reason",
+    "n_candidates",
+    "n_relaxed",
+    "not_tried",
+    "not_tried_probability",
+)
 
 
 def run_rank(
@@ -85,11 +106,13 @@ def run_rank(
     settings_file: Path,
     output_dir: Path,
     ranker_file: Path | None = None,
+    symmetry_dir: Path | None = None,
 ) -> None:
     """Rank every formula and write the final answer.
 
     relaxed_files: RelaxedPool records, with second energies or without; pool_files: CandidatePool records;
-    intake_index: the intake's index.json, which names all accepted formulas. Writes, in `output_dir`:
+    intake_index: the intake's index.json, which names all accepted formulas. symmetry_dir: what the symmetry stage wrote,
+    which says what was not tried; None if nothing is to be said of it. Writes, in `output_dir`:
     ranking.csv, failed.csv, outcomes.jsonl (FormulaOutcome), candidates.jsonl (CandidateSummary),
     cif/<shard>/<id>_<rank>.cif. Raises StoreError if an accepted formula has no relaxed pool or two, or a
     pool's formula was not accepted.
@@ -108,13 +131,14 @@ def run_rank(
     rows: list[list[Any]] = []
     for identifier in accepted:
         pool = relaxed[identifier]
-        outcome, of_pool, symmetries = rank_pool(pool, settings, ranker, searched.get(identifier))
+        untried = NOTHING_UNTRIED if symmetry_dir is None else _untried(symmetry_dir, identifier)
+        outcome, of_pool, symmetries = rank_pool(pool, settings, ranker, searched.get(identifier), untried)
         structures = []
         for structure, symmetry in zip(outcome.structures, symmetries):
             path = f"cif/{shard(identifier)}/{identifier}_{structure.rank}.cif"
             write_text(output_dir / path, cif_text(symmetry))
             structures.append(dataclasses.replace(structure, cif=path))
-            rows.append(_row(structures[-1], symmetry))
+            rows.append(_row(structures[-1], symmetry, untried))
         outcomes.append(dataclasses.replace(outcome, structures=tuple(structures)))
         summaries.extend(of_pool)
     _delete_stale_cifs(output_dir, {s.cif for o in outcomes for s in o.structures})
@@ -135,7 +159,13 @@ def run_rank(
     write_csv(
         output_dir / "failed.csv",
         FAILED_COLUMNS,
-        [(o.formula_id, o.formula, o.reason, o.n_candidates, o.n_relaxed) for o in failed],
+        [
+            (
+                *(o.formula_id, o.formula, o.reason, o.n_candidates, o.n_relaxed),
+                *(o.untried.text, o.untried.probability),
+            )
+            for o in failed
+        ],
     )
 
 
@@ -145,6 +175,11 @@ def cif_text(symmetry: FoundSymmetry) -> str:
     if not symmetry.symmetrised:
         return str(CifWriter(structure))
     return str(CifWriter(structure, symprec=CIF_SYMPREC_ANG))
+
+
+def _untried(symmetry_dir: Path, identifier: str) -> Untried:
+    file = symmetry_dir / shard(identifier) / f"{identifier}.jsonl"
+    return read_record(file, SymmetryPrediction).untried
 
 
 def _unique(files: Sequence[Path], kind: type[Any]) -> Iterator[Any]:
@@ -182,7 +217,7 @@ def _delete_stale_cifs(output_dir: Path, written: set[str]) -> None:
             path.unlink()
 
 
-def _row(structure: RankedStructure, symmetry: FoundSymmetry) -> list[Any]:
+def _row(structure: RankedStructure, symmetry: FoundSymmetry, untried: Untried) -> list[Any]:
     relaxed, candidate = structure.relaxed, structure.relaxed.candidate
     primitive = symmetry.primitive
     conventional = to_structure(symmetry.conventional)
@@ -216,6 +251,8 @@ def _row(structure: RankedStructure, symmetry: FoundSymmetry) -> list[Any]:
         "origin": candidate.origin,
         "prototype_count": candidate.prototype_count,
         "merged": structure.merged,
+        "not_tried": untried.text,
+        "not_tried_probability": untried.probability,
         "status": relaxed.status,
         "max_force_ev_per_ang": relaxed.max_force_ev_per_ang,
         "potential": relaxed.potential,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -101,15 +101,6 @@ class RankedLabels:
     groups: np.ndarray
     placements: tuple[Placement, ...]
 
-    def only(self, kept: list[int], log_prob: np.ndarray) -> RankedLabels:
-        """Some of them, with other probabilities."""
-        placements = tuple(self.placements[i] for i in kept)
-        return RankedLabels(self.candidates[kept], log_prob, self.z[kept], self.groups[kept], placements)
-
-
-_NO_INDICES = np.zeros(0, dtype=int)
-NOTHING_KNOWN = RankedLabels(_NO_INDICES, np.zeros(0), _NO_INDICES, _NO_INDICES, ())
-
 
 def alphabetical_ranks(slots: Stoichiometry) -> tuple[int, ...]:
     """Place of each slot's element among the formula's symbols in alphabetical order."""
@@ -117,35 +108,33 @@ def alphabetical_ranks(slots: Stoichiometry) -> tuple[int, ...]:
     return tuple(ordered.index(e) for e in slots.elements)
 
 
-def rank_known_labels(
-    slots: Stoichiometry,
-    model: SymmetryModel,
-    known: KnownClass,
-    logits: np.ndarray,
-    allowed: np.ndarray,
-    z_prob: tuple[tuple[int, float], ...],
-    n_labels: int,
-) -> RankedLabels:
-    """Rank the known labels of a formula, at most `n_labels` of them.
+def known_log_probabilities(
+    known: KnownClass, logits: np.ndarray, allowed: np.ndarray, z_prob: Mapping[int, float]
+) -> np.ndarray:
+    """Natural log of P(label, z | formula) of the candidates of a formula: (c,), -inf where it is not allowed.
 
-    logits: (c,), of the candidates; allowed: (c,), which of them the entry admits. z_prob: (z, probability).
+    logits: (c,), of the candidates; allowed: (c,), which of them the entry admits. z_prob: P(z).
     """
     log_prob = np.full(len(logits), -np.inf)
-    for z, probability in z_prob:
+    for z, probability in z_prob.items():
         mine = known.found.z == z
         if mine.any() and np.isfinite(logits[mine]).any():
             shifted = logits[mine] - logits[mine].max()
             known_share = probability * (1 - known.novelty[z])
             log_prob[mine] = shifted - np.log(np.exp(shifted).sum()) + np.log(known_share + 1e-30)
     log_prob[~allowed] = -np.inf
-    order = np.argsort(-log_prob, kind="stable")[:n_labels]
-    order = order[np.isfinite(log_prob[order])]
+    return log_prob
+
+
+def placed_labels(
+    slots: Stoichiometry, model: SymmetryModel, known: KnownClass, candidates: np.ndarray
+) -> tuple[Placement, ...]:
+    """The labels of some candidates (n,), with the formula's elements as ranks."""
     ranks, found = alphabetical_ranks(slots), known.found
-    placements = tuple(
+    return tuple(
         place_label(model.memory, label, tuple(ranks[roles.index(r)] for r in range(len(roles))))
-        for label, roles in zip(found.label[order].tolist(), found.role_of_slot[order].tolist())
+        for label, roles in zip(found.label[candidates].tolist(), found.role_of_slot[candidates].tolist())
     )
-    return RankedLabels(order, log_prob[order], found.z[order], known.groups[order], placements)
 
 
 def predict_known_cells(

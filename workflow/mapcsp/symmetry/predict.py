@@ -15,18 +15,23 @@ from mapcsp.records import FormulaEntry, LabelPrediction, SymmetryPrediction
 from mapcsp.registry import registered_model
 from mapcsp.settings import SymmetrySettings, read_section
 from mapcsp.store import read_json, read_record, shard, write_records
-from mapcsp.symmetry.candidates import slot_elements
+from mapcsp.symmetry.candidates import Stoichiometry, slot_elements
 from mapcsp.symmetry.cells import impose_crystal_systems, scale_to_volume
-from mapcsp.symmetry.coverage import space_groups_to_run
+from mapcsp.symmetry.cells_to_try import cells_to_try
+from mapcsp.symmetry.coverage import group_probabilities, space_groups_to_run
 from mapcsp.symmetry.enumeration import EnumeratedPattern, enumerate_patterns
 from mapcsp.symmetry.known_labels import (
-    NOTHING_KNOWN,
+    MAX_CELL_ATOMS,
+    KnownClass,
     RankedLabels,
     known_class,
+    known_log_probabilities,
+    placed_labels,
     predict_known_cells,
-    rank_known_labels,
 )
 from mapcsp.symmetry.model import SymmetryModel, load_model
+from mapcsp.symmetry.network import Scores
+from mapcsp.symmetry.no_larger import best_of_no_larger
 from mapcsp.symmetry.placement import named
 from mapcsp.symmetry.units import SymmetryPredictor, in_units_of_the_formula
 from mapcsp.symmetry.wyckoff import space_group
@@ -90,84 +95,137 @@ def predict_symmetry(
     """
     slots = slot_elements(entry.amounts)
     known = known_class(model, slots.amounts)
-    ranked = NOTHING_KNOWN
-    z_prob: tuple[tuple[int, float], ...]
-    if known is None:
-        z_prob = _even(entry.z_allowed[: settings.max_z])
-    else:
+    scores, logits = None, np.zeros(0)
+    if known is not None:
         with torch.inference_mode():
-            scores = model.network.score(
-                torch.as_tensor(slots.numbers)[None],
-                torch.tensor(slots.amounts, dtype=torch.float32),
-                known.tensors,
-                None if hidden_formula is None else torch.tensor([hidden_formula]),
-                known.fixed,
-            )
+            scores = score_labels(slots, model, known, hidden_formula)
         logits = scores.logits[0].double().numpy().copy()
-        allowed = _one_of(known.found.z, entry.z_allowed)
-        if entry.space_group is not None and (allowed & (known.groups == entry.space_group)).any():
+        if entry.space_group is not None:
             # A given space group says much about z, too.
             logits[known.groups != entry.space_group] = -np.inf
-        z_prob = _z_probabilities(logits, known.found.z, entry, settings.max_z)
-        allowed &= _one_of(known.found.z, [z for z, _ in z_prob])
-        if entry.space_group is not None:
-            allowed &= known.groups == entry.space_group
-        ranked = rank_known_labels(slots, model, known, logits, allowed, z_prob, settings.n_labels)
-    enumerated = _enumerated_labels(entry, model, ranked, z_prob, known.novelty if known else {})
-    logs = np.array([*ranked.log_prob.tolist(), *(e.log_prob for e in enumerated)])
-    if not len(logs):
+    cells = cells_to_try(
+        entry, None if known is None else z_by_network(logits, known.found.z), settings.max_z
+    )
+    labels = _all_labels(entry, slots, model, known, logits, cells.probabilities)
+    probabilities = np.exp(labels.log_prob)
+    # Counted over all cells up to the cap, so that a z more that is tried takes neither label nor group from another.
+    to_run = space_groups_to_run(labels.groups, probabilities, labels.z, settings)
+    listed = best_of_no_larger(labels.z.tolist(), settings.n_labels)
+    kept = [i for i in listed if labels.z[i] in cells.tried and labels.groups[i] in to_run]
+    if not kept:
         # Only a given space group can be without labels (P1 holds anything); its search becomes a record of that.
+        nothing: tuple[tuple[int, float], ...] = ((entry.space_group or 1, 1.0),)
         return SymmetryPrediction(
-            entry.id, entry.formula, z_prob, (), ((entry.space_group or 1, 1.0),), model.name
+            entry.id, entry.formula, cells.z_prob, (), nothing, model.name, cells.untried(0.0)
         )
-    logs -= logs.max() + np.log(np.exp(logs - logs.max()).sum())
-    n_known = len(ranked.log_prob)
-    names = [
-        *((z, p.key) for z, p in zip(ranked.z.tolist(), ranked.placements)),
-        *((e.z, e.pattern.key) for e in enumerated),
-    ]
-    kept = sorted(range(len(logs)), key=lambda i: (-logs[i], *names[i]))[: settings.n_labels]
+    groups = group_probabilities(labels.groups[kept], probabilities[kept])
+    tried = float(probabilities[kept].sum())
+    labels = labels.only(kept, labels.log_prob[kept] - np.log(tried))
     found: dict[int, LabelPrediction] = {}
-    from_known = [i for i in kept if i < n_known]
-    if known is not None and from_known:
-        found |= zip(
-            from_known,
-            predict_known_cells(slots, model, known, scores, ranked.only(from_known, logs[from_known])),
+    from_known = np.flatnonzero(labels.candidates >= 0)
+    if known is not None and scores is not None and len(from_known):
+        ranked = RankedLabels(
+            labels.candidates[from_known],
+            labels.log_prob[from_known],
+            labels.z[from_known],
+            labels.groups[from_known],
+            placed_labels(slots, model, known, labels.candidates[from_known]),
         )
-    from_enumerated = [i for i in kept if i >= n_known]
-    chosen = [replace(enumerated[i - n_known], log_prob=float(logs[i])) for i in from_enumerated]
-    found |= zip(from_enumerated, _bare_predictions(entry, model, chosen))
-    labels = tuple(found[i] for i in kept)
+        found |= zip(from_known.tolist(), predict_known_cells(slots, model, known, scores, ranked))
+    new = np.flatnonzero(labels.candidates < 0).tolist()
+    chosen = [
+        replace(one, log_prob=float(log))
+        for one, log in zip(labels.enumerated, labels.log_prob)
+        if one is not None
+    ]
+    found |= zip(new, _bare_predictions(entry, model, chosen))
+    predictions = sorted(found.values(), key=lambda p: (-p.log_prob, p.z, p.label.key))
     return SymmetryPrediction(
-        entry.id, entry.formula, z_prob, labels, space_groups_to_run(labels, settings), model.name
+        entry.id,
+        entry.formula,
+        cells.z_prob,
+        tuple(predictions),
+        groups,
+        model.name,
+        cells.untried(tried),
     )
 
 
-def _one_of(zs: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-    """Which of the candidates' z (c,) are wanted."""
-    table = np.zeros(max(int(zs.max()), *wanted, 0) + 1, dtype=bool)
-    table[list(wanted)] = True
-    return table[zs]
+def score_labels(
+    slots: Stoichiometry, model: SymmetryModel, known: KnownClass, hidden_formula: int | None = None
+) -> Scores:
+    """Scores of the known labels of one formula by the network; hidden_formula as in `predict_symmetry`."""
+    return model.network.score(
+        torch.as_tensor(slots.numbers)[None],
+        torch.tensor(slots.amounts, dtype=torch.float32),
+        known.tensors,
+        None if hidden_formula is None else torch.tensor([hidden_formula]),
+        known.fixed,
+    )
 
 
-def _even(zs: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
-    return tuple((z, 1.0 / len(zs)) for z in zs)
-
-
-def _z_probabilities(
-    logits: np.ndarray, zs: np.ndarray, entry: FormulaEntry, max_z: int
-) -> tuple[tuple[int, float], ...]:
-    """P(z | formula) over the allowed z, most likely first; z without a known label get what rounding leaves."""
+def z_by_network(logits: np.ndarray, zs: np.ndarray) -> np.ndarray | None:
+    """P(z) among the cells of known labels, (largest z + 1,); None without a label. logits, zs: (c,), of the candidates."""
     if not np.isfinite(logits).any():
-        return _even(entry.z_allowed[:max_z])
-    weights = np.exp(logits - logits.max())
-    mass = {z: float(weights[zs == z].sum()) for z in entry.z_allowed}
-    total = sum(mass.values())
-    if total <= 0:
-        return _even(entry.z_allowed[:max_z])
-    ranked = sorted(mass.items(), key=lambda p: (-p[1], p[0]))[:max_z]
-    kept = sum(m for _, m in ranked)
-    return tuple((z, m / kept) for z, m in ranked if m > 0 or entry.z_given)
+        return None
+    found = np.bincount(zs, np.exp(logits - logits.max()), MAX_CELL_ATOMS + 1)
+    return found / found.sum()
+
+
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """All labels of a formula, likeliest first.
+
+    log_prob: (n,), natural log of P(label, z | formula), z of any size. z, groups: (n,). candidates: (n,), index into the
+    known class, -1 for a label without a training crystal, which `enumerated` then holds.
+    """
+
+    log_prob: np.ndarray
+    z: np.ndarray
+    groups: np.ndarray
+    candidates: np.ndarray
+    enumerated: tuple[_Enumerated | None, ...]
+
+    def only(self, kept: Sequence[int], log_prob: np.ndarray) -> _Labels:
+        """Some of them, with other probabilities."""
+        indices = list(kept)
+        enumerated = tuple(self.enumerated[i] for i in indices)
+        return _Labels(log_prob, self.z[indices], self.groups[indices], self.candidates[indices], enumerated)
+
+
+def _all_labels(
+    entry: FormulaEntry,
+    slots: Stoichiometry,
+    model: SymmetryModel,
+    known: KnownClass | None,
+    logits: np.ndarray,
+    z_prob: dict[int, float],
+) -> _Labels:
+    """Known and enumerated labels of every z with a probability, whatever the limits."""
+    log_prob, candidates = np.zeros(0), np.zeros(0, dtype=int)
+    if known is not None:
+        allowed = np.isin(known.found.z, list(z_prob)) & np.isfinite(logits)
+        log_prob = known_log_probabilities(known, logits, allowed, z_prob)
+        candidates = np.argsort(-log_prob, kind="stable")
+        candidates = candidates[np.isfinite(log_prob[candidates])]
+        log_prob = log_prob[candidates]
+    z = known.found.z[candidates] if known is not None else np.zeros(0, dtype=int)
+    groups = known.groups[candidates] if known is not None else np.zeros(0, dtype=int)
+    new = _enumerated_labels(entry, slots, model, known, candidates, log_prob, z_prob)
+    log_prob = np.append(log_prob, [e.log_prob for e in new])
+    all_z = np.append(z, [e.z for e in new]).astype(int)
+    for one, probability in z_prob.items():
+        # Where one kind of label is missing, the other has all of this z.
+        mine = all_z == one
+        log_prob[mine] += np.log(probability / max(np.exp(log_prob[mine]).sum(), 1e-300))
+    order = np.argsort(-log_prob, kind="stable")
+    return _Labels(
+        log_prob[order],
+        all_z[order],
+        np.append(groups, [e.pattern.label.space_group for e in new]).astype(int)[order],
+        np.append(candidates, np.full(len(new), -1)).astype(int)[order],
+        tuple(new[i - len(z)] if i >= len(z) else None for i in order.tolist()),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,36 +239,50 @@ class _Enumerated:
 
 def _enumerated_labels(
     entry: FormulaEntry,
+    slots: Stoichiometry,
     model: SymmetryModel,
-    known: RankedLabels,
-    z_prob: tuple[tuple[int, float], ...],
-    novelty: dict[int, float],
+    known: KnownClass | None,
+    candidates: np.ndarray,
+    log_prob: np.ndarray,
+    z_prob: dict[int, float],
 ) -> list[_Enumerated]:
-    """Labels without a training crystal share the novelty of their z by their prior."""
-    taken = {(p.key, z) for p, z in zip(known.placements, known.z.tolist())}
+    """Labels without a training crystal share the novelty of their z by their prior.
+
+    candidates, log_prob: (n,), of the known labels.
+    """
     found: list[_Enumerated] = []
     usual = np.argsort(-model.letters.log_group[1:], kind="stable") + 1
-    for z, probability in z_prob:
+    no_larger = 0.0
+    for z, probability in sorted(z_prob.items()):
+        no_larger += probability
+        mine = known.found.z[candidates] == z if known is not None else np.zeros(0, dtype=bool)
+        its_groups = known.groups[candidates[mine]] if known is not None else np.zeros(0, dtype=int)
         if entry.space_group is not None:
             numbers, limit = [entry.space_group], ENUMERATED_GROUPS * ENUMERATED_LABELS
         else:
-            if len(known.z) and probability < NEGLIGIBLE_Z:
+            # As a share of the cells no larger, so that it does not depend on the largest cell that is tried.
+            if len(candidates) and probability < NEGLIGIBLE_Z * no_larger:
                 continue
-            mass = np.bincount(known.groups, np.exp(known.log_prob) * (known.z == z), 231)
+            mass = np.bincount(its_groups, np.exp(log_prob[mine]), 231)
             likely = [int(n) for n in np.argsort(-mass, kind="stable")[:ENUMERATED_GROUPS] if mass[n] > 0]
             numbers, limit = likely or [int(n) for n in usual], ENUMERATED_LABELS
+        taken: set[str] = set()
+        if known is not None:
+            near = candidates[mine][np.isin(its_groups, numbers)]
+            taken = {p.key for p in placed_labels(slots, model, known, near)}
         atoms = tuple(a * z for _, a in sorted(entry.amounts))
         ranked: list[EnumeratedPattern] = []
         for number in numbers:
             patterns = enumerate_patterns(atoms, number, model.letters, limit + 5)
-            ranked += [p for p in patterns if (p.key, z) not in taken][:limit]
+            ranked += [p for p in patterns if p.key not in taken][:limit]
             if len(ranked) >= ENUMERATED_GROUPS * ENUMERATED_LABELS:
                 break
         if not ranked:
             continue
         logs = np.array([p.log_prior for p in ranked])
         # Where nothing is known, all is new.
-        share = np.log(probability * max(novelty.get(z, 1.0), 1e-3))
+        novelty = known.novelty.get(z, 1.0) if known is not None else 1.0
+        share = np.log(probability * max(novelty, 1e-3))
         logs = logs - logs.max() - np.log(np.exp(logs - logs.max()).sum()) + share
         found += [_Enumerated(pattern, z, log) for pattern, log in zip(ranked, logs.tolist())]
     return found

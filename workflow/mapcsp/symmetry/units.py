@@ -34,6 +34,10 @@ def in_units_of_the_formula(predict: SymmetryPredictor) -> SymmetryPredictor:
             found,
             z_prob=tuple((z // units, probability) for z, probability in found.z_prob),
             labels=tuple(replace(label, z=label.z // units) for label in found.labels),
+            untried=replace(
+                found.untried,
+                cells=tuple(replace(cell, z=cell.z // units) for cell in found.untried.cells),
+            ),
         )
 
     return of_entry

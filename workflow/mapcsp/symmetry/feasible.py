@@ -8,6 +8,18 @@ from itertools import product
 
 from mapcsp.symmetry.wyckoff import space_group
 
+# The largest number of formula units that is looked at: the general position of the largest space group, and its multiples.
+LARGEST_Z = 64
+
+
+@lru_cache(maxsize=4096)
+def least_z(number: int, amounts: tuple[int, ...]) -> int | None:
+    """The least number of formula units that a space group can hold in its primitive cell; None up to LARGEST_Z.
+
+    amounts: of each element in one formula unit. Raises UserError for a number outside 1-230.
+    """
+    return next((z for z in range(1, LARGEST_Z + 1) if can_hold(number, tuple(z * n for n in amounts))), None)
+
 
 @lru_cache(maxsize=65536)
 def can_hold(number: int, counts: tuple[int, ...]) -> bool:
