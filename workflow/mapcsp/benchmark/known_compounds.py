@@ -24,11 +24,11 @@ from mapcsp.benchmark.known_phases import LIST_FILE, KnownCompound, read_known_c
 from mapcsp.errors import UserError
 from mapcsp.provenance import code_id, current_commit, file_sha256, imported_modules, versions
 from mapcsp.records import CandidateSummary, FormulaEntry, FormulaOutcome, RelaxedPool, SymmetryPrediction
+from mapcsp.registry import registered_model
 from mapcsp.resources import resource_path
 from mapcsp.settings import IntakeSettings, Settings, parse_settings
 from mapcsp.store import read_csv, read_record, read_records, shard, write_json, write_text
 from mapcsp.symmetry.memory import read_memory
-from mapcsp.symmetry.model import MEMORY_FILE
 from mapcsp.training.geometries import formula_hash
 
 DEPTH, IN_FIVE = 20, 5
@@ -104,7 +104,7 @@ def judge_run(results: Path, compounds: Sequence[KnownCompound], settings: Setti
 
     results: folder of the run's results. Raises StoreError for a file that is missing.
     """
-    memory = read_memory(resource_path(f"models/{settings.symmetry.model}") / MEMORY_FILE)
+    memory = read_memory(registered_model(settings.symmetry.model, "symmetry.model").memory_file)
     trained = frozenset(memory.example_formula.tolist())
     runs = _runs(results, compounds, settings)
     return [
