@@ -18,15 +18,18 @@ from mapcsp.benchmark.predict import relax_searched, search_settings, search_tar
 from mapcsp.benchmark.records import KnownTarget, PredictionCost, RescoreCost
 from mapcsp.benchmark.summary import command_of, crystal_rows
 from mapcsp.benchmark.tables import calibration_table
-from mapcsp.benchmark.targets import draw_targets
+from mapcsp.benchmark.targets import draw_targets, run_sample
 from mapcsp.benchmark.variants import VARIANTS, left_out, runnable, sources_of
+from mapcsp.errors import UserError
 from mapcsp.metrics.match import LOOSE, STRICT, match_rms
 from mapcsp.ranking.model import load_ranker
 from mapcsp.records import Crystal, Label, LabelPrediction, RelaxedPool, SymmetryPrediction
 from mapcsp.relax.backends import load_potential
 from mapcsp.relax.fetch import default_weights_path
-from mapcsp.settings import BenchmarkSettings, Settings, parse_settings
+from mapcsp.settings import BenchmarkSettings, Settings, SymmetrySettings, parse_settings
+from mapcsp.store import read_records, write_json
 from mapcsp.symmetry.labels import encode_canonical
+from mapcsp.symmetry.predict import symmetry_predictor
 from mapcsp.training.encoded import encode_known
 from mapcsp.training.geometries import formula_hash
 from mapcsp.training.tables import KnownCrystal, read_structures
@@ -170,8 +173,9 @@ def test_a_template_gives_its_coordinates_to_other_elements():
     assert match_rms(candidate.crystal, KNOWN["rutile"](), STRICT) == pytest.approx(0.0, abs=1e-4)
 
 
-def test_a_template_is_never_of_the_formula_itself():
-    rows, _ = encode_known([KnownCrystal("rutile", "TiO2", KNOWN["rutile"](), None, None)])
+@pytest.mark.parametrize("written", ["TiO2", "O2Ti", "Ti2O4"])
+def test_a_template_is_never_of_the_formula_itself(written):
+    rows, _ = encode_known([KnownCrystal("rutile", written, KNOWN["rutile"](), None, None)])
     prediction = SymmetryPrediction("r", "TiO2", ((2, 1.0),), (label_prediction(KNOWN["rutile"]()),), ())
     pool = TemplateLibrary(rows).fill(prediction, 20, 1)
     assert (pool.status, pool.candidates) == ("failed", ())
@@ -300,6 +304,52 @@ def test_the_command_names_what_differs_from_the_defaults():
         "snakemake --cores all benchmark --config seed=2 'benchmark={count: 300, templates: [a.parquet]}'"
     )
     assert command_of(Settings()) == "snakemake --cores all benchmark"
+
+
+@pytest.mark.parametrize("maps", ["maps", "alphacrystal", "alphacrystal2"])
+def test_the_papers_networks_search_in_the_benchmark_as_in_a_run(known, maps):
+    """They lie in the registry like the default ones, and know no labels or no letters."""
+    run = parse_settings(
+        {
+            "reconstruct": {"max_evaluations": 100, "population": 10},
+            "pool": {"size": 4},
+            "symmetry": {"model": "cryspnet", "n_labels": 6, "max_space_groups": 2},
+            "maps": {"model": maps},
+        }
+    )
+    (target,) = [t for t in drawn(known) if t.entry.id == "NaCl"]
+    models = load_models(run)
+    found = search_target(target, "full", run, models, None, 0)
+    assert [c.label.space_group for c in found.pool.candidates][0] == 225
+    assert found.true_label_rank == 0
+    # The stage's own predictor, with nothing between.
+    labels = symmetry_predictor(run.symmetry)(target.entry).labels
+    again = models.symmetry(target.entry).labels
+    assert [p.label.key for p in again] == [p.label.key for p in labels]
+    assert [p.log_prob for p in again] == [p.log_prob for p in labels]
+
+
+def test_a_model_without_a_memory_cannot_predict_out_of_fold(known):
+    models = load_models(parse_settings({"symmetry": {"model": "cryspnet"}}))
+    (target,) = [t for t in drawn(known) if t.entry.id == "NaCl"]
+    with pytest.raises(UserError, match="symmetry.model: cryspnet cannot leave a training formula out"):
+        models.symmetry(target.entry, formula_hash("NaCl"))
+
+
+@pytest.mark.parametrize("model", ["symmetry", "cryspnet"])
+def test_a_sample_is_drawn_for_every_model_of_symmetry(tmp_path, model):
+    """CRYSPNet's own folder holds no memory; the one that the registry names for it says what was trained on."""
+    sections = {
+        "benchmark": BenchmarkSettings(count=20, crystals_per_job=20),
+        "symmetry": SymmetrySettings(model=model),
+    }
+    for name, section in sections.items():
+        write_json(tmp_path / f"{name}.json", section.model_dump(mode="json"))
+    run_sample(well_known.TABLE, tmp_path, tmp_path / "sample")
+    targets = read_records(tmp_path / "sample/targets/0000.jsonl", KnownTarget)
+    assert len(targets) == 20
+    trained = {t.entry.id: t.trained for t in targets}
+    assert trained["NaCl"]
 
 
 @pytest.mark.skipif(

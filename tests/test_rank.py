@@ -24,6 +24,7 @@ from mapcsp.ranking.features import (
     rescored_energies,
 )
 from mapcsp.ranking.model import log_weights
+from mapcsp.ranking.rank import analyse_pool
 from mapcsp.ranking.symmetry_found import find_symmetry, formula_units
 from mapcsp.records import (
     CandidatePool,
@@ -242,8 +243,9 @@ def test_a_pool_becomes_an_example_with_its_right_crystal_marked():
 
 
 def test_features_are_finite_and_centred_on_the_lowest_energy():
-    pool = known.salt_pool().candidates[:5]
-    table = pool_features(pool, [225, 225, 221, 216, 225], [0, 0, 1, 2, 0])
+    kept = (True, True, True, True, False)
+    pool = [dataclasses.replace(r, symmetry_kept=k) for r, k in zip(known.salt_pool().candidates, kept)]
+    table = pool_features(pool, [0, 0, 1, 2, 0])
     assert table.shape == (5, len(FEATURES)) and np.isfinite(table).all()
     assert table[4, NAMES.index("energy_above")] == 0.0
     above = 0.0301
@@ -251,6 +253,18 @@ def test_features_are_finite_and_centred_on_the_lowest_energy():
     assert not table[:, NAMES.index("rescored_above")].any()
     assert table[:, NAMES.index("symmetry_kept")].tolist() == [1, 1, 1, 1, 0]
     assert np.allclose(np.exp(table[:, NAMES.index("log_found_again")]), [3, 3, 1, 1, 3])
+
+
+def test_whether_the_symmetry_was_kept_is_what_the_relaxation_recorded():
+    """At the tolerance that the ranking was fitted with, whatever the report's; not known counts as the others' mean."""
+    column = NAMES.index("symmetry_kept")
+    pool = known.salt_pool().candidates[:4]
+    kept = (True, False, None, False)
+    recorded = [dataclasses.replace(r, symmetry_kept=k) for r, k in zip(pool, kept)]
+    assert pool_features(recorded, [0, 1, 2, 3])[:, column] == pytest.approx([1, 0, 1 / 3, 0])
+    for symprec_ang in (1e-4, 0.1, 1.0):
+        analysed = analyse_pool(RelaxedPool("NaCl", "NaCl", tuple(recorded)), symprec_ang)
+        assert analysed.features[:, column] == pytest.approx([1, 0, 1 / 3, 0])
 
 
 def rescored_salt_pool(**energies: float) -> RelaxedPool:

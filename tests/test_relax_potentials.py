@@ -1,5 +1,7 @@
 """The same contract for every potential that is installed: what the rest of mapcsp relies on."""
 
+import importlib
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -186,6 +188,18 @@ def test_an_unknown_potential_or_calculator_is_a_users_mistake():
         load_potential("lennard-jones")
     with pytest.raises(UserError, match="ase:nowhere:Nothing"):
         load_potential("ase:nowhere:Nothing")
+
+
+def test_an_edited_calculator_of_ones_own_is_another_potential(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = "from ase.calculators.lj import LennardJones\n\n\ndef make():\n    return LennardJones(rc=5)\n"
+    hashes = []
+    for text in (source, f"# Words.\n{source}", source.replace("rc=5", "rc=6")):
+        (tmp_path / "own_calculator.py").write_text(text)
+        sys.modules.pop("own_calculator", None)
+        importlib.invalidate_caches()
+        hashes.append(load_potential("ase:own_calculator:make", "cpu").content_hash)
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 class Distorted:

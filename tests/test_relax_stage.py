@@ -14,7 +14,7 @@ from mapcsp.relax.hull import KEY_VARIABLE
 from mapcsp.relax.references import References
 from mapcsp.settings import RelaxSettings
 from mapcsp.store import read_records, write_json, write_records
-from mapcsp.symmetry.operations import find_space_group
+from mapcsp.symmetry.detect import find_space_group
 
 pytest.importorskip("ase")
 EMT = RelaxSettings(potential="ase:ase.calculators.emt:EMT", max_steps=40)

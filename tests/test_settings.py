@@ -1,5 +1,6 @@
 """The settings: bounds, unknown keys, frozen sections, and the files generated from them."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -142,3 +143,15 @@ def test_the_constraints_fit_the_dependencies():
 
 def test_the_constraints_hold_no_path():
     assert "/" not in re.sub(r"(?m)^#.*", "", (REPOSITORY / "constraints.txt").read_text())
+
+
+def test_every_setting_is_read_by_code():
+    """A setting that is accepted and read by nothing would leave its user with another run than was asked for."""
+    read: set[str] = set()
+    for path in sorted((REPOSITORY / "workflow").rglob("*.py")):
+        if path.name not in ("settings.py", "settings_docs.py"):
+            read |= {n.attr for n in ast.walk(ast.parse(path.read_bytes())) if isinstance(n, ast.Attribute)}
+    for path in sorted((REPOSITORY / "workflow").rglob("*.smk")):
+        read |= set(re.findall(r"(?:SETTINGS\.\w+|BENCHMARK)\.(\w+)", path.read_text()))
+    settings = {f"{name}.{key}": key for name, section in SECTIONS.items() for key in section.model_fields}
+    assert [name for name, key in settings.items() if key not in read] == []

@@ -298,7 +298,8 @@ class RelaxedCandidate:
     max_force_ev_per_ang, max_stress_gpa: at the last step. initial_energy_ev_per_atom: before the first step.
     volume_change: ratio after/before - 1.
     energy_above_hull_ev_per_atom: over the hull of the phases known to the run; None without such phases.
-    symmetry_kept: whether the space group found after relaxation, at 0.1 Å, is the label's; None without a crystal.
+    symmetry_kept: whether the space group found after relaxation, at 0.1 Å whatever the tolerance of the report, is the
+    label's; None without a crystal.
     rescored_energy_ev_per_atom: of the same crystal by a second potential, `rescored_by`; None where it was not asked.
     """
 

@@ -114,7 +114,7 @@ class TemplateLibrary:
         for label in prediction.labels:
             if len(candidates) == size:
                 break
-            row = self._nearest(label, prediction.formula)
+            row = self._nearest(label)
             if row is not None:
                 candidates.append(_filled(prediction, label, row, len(candidates), seed))
         if not candidates:
@@ -122,9 +122,11 @@ class TemplateLibrary:
             return CandidatePool(prediction.id, prediction.formula, (), (), "failed", reason)
         return CandidatePool(prediction.id, prediction.formula, tuple(candidates))
 
-    def _nearest(self, label: LabelPrediction, formula: str) -> EncodedKnown | None:
+    def _nearest(self, label: LabelPrediction) -> EncodedKnown | None:
         anonymous, elements = anonymise(label.label)
-        rows = [r for r in self._rows.get(anonymous.key, []) if r.formula != formula]
+        # By what they are made of: tables write one compound in several ways.
+        own = composition_key(label_geometry(label.label).species)
+        rows = [r for r in self._rows.get(anonymous.key, []) if _composition(r) != own]
         if not rows:
             return None
         wanted = scaled_element_features(elements)
@@ -132,6 +134,11 @@ class TemplateLibrary:
         there = np.array([scaled_element_features(row.elements) for row in rows])
         apart = np.sqrt(((there - wanted) ** 2).mean(-1)) @ weights
         return rows[int(apart.argmin())]
+
+
+def _composition(row: EncodedKnown) -> str:
+    counts = zip(row.elements, row.anonymous.counts)
+    return composition_key([element for element, count in counts for _ in range(count)])
 
 
 def _filled(

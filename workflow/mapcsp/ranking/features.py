@@ -40,19 +40,17 @@ FEATURES = (
     Feature("contact_dice", "overlap with the predicted contact map", +1),
     Feature("log_prototype_count", "ln(1 + known crystals behind the start geometry)", +1),
     Feature("log_found_again", "ln(candidates of the pool that relaxed into this crystal)", +1),
-    Feature("symmetry_kept", "1 if the space group after relaxation is the label's", +1),
+    Feature("symmetry_kept", "1 if the space group after relaxation, at 0.1 Å, is the label's", +1),
     Feature("volume_change", "size of ln(volume after / before relaxation), at most 1", -1),
     Feature("energy_drop_ev_per_atom", "energy lost in relaxation, at most 2", -1),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
 
 
-def pool_features(
-    candidates: Sequence[RelaxedCandidate], space_groups: Sequence[int], groups: Sequence[int]
-) -> np.ndarray:
+def pool_features(candidates: Sequence[RelaxedCandidate], groups: Sequence[int]) -> np.ndarray:
     """Features of the candidates of one pool that have an energy.
 
-    space_groups: (n,), found after relaxation; groups: (n,), numbers of `duplicates.group_duplicates`.
+    groups: (n,), numbers of `duplicates.group_duplicates`.
     Returns (n, len(FEATURES)), finite. A fitness term that was switched off counts as the mean of the
     pool's others, or 0; `rescored_above` is 0 where no candidate has a second energy. Raises ValueError for
     a candidate without energy.
@@ -70,9 +68,7 @@ def pool_features(
         "contact_dice": _filled([f.contact_dice for f in fitness], 0.0, 1.0),
         "log_prototype_count": np.log1p([float(r.candidate.prototype_count) for r in candidates]),
         "log_found_again": np.log([float(list(groups).count(g)) for g in groups]),
-        "symmetry_kept": np.array(
-            [float(r.candidate.label.space_group == sg) for r, sg in zip(candidates, space_groups)]
-        ),
+        "symmetry_kept": _filled([r.symmetry_kept for r in candidates], 0.0, 1.0),
         "volume_change": _filled([_log_volume_change(r) for r in candidates], 0.0, 1.0),
         "energy_drop_ev_per_atom": _filled([_energy_drop(r) for r in candidates], 0.0, 2.0),
     }

@@ -78,7 +78,7 @@ def analyse_pool(pool: RelaxedPool, symprec_ang: float) -> AnalysedPool:
         rescored_ev_per_atom=rescored_energies(usable, groups),
         symmetries=symmetries,
         groups=groups,
-        features=pool_features(usable, [s.space_group for s in symmetries], groups),
+        features=pool_features(usable, groups),
         log_weight=log_weights(groups, [f"{c.candidate.z}:{c.candidate.label.key}" for c in usable]),
     )
 

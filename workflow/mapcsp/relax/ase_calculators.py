@@ -6,12 +6,15 @@ import hashlib
 import importlib
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from mapcsp.elements import SYMBOLS
 from mapcsp.errors import UserError
+from mapcsp.provenance import code_text
 from mapcsp.relax.potential import EV_PER_ANG3_IN_GPA, AtomBatch, BatchEvaluation, check_elements
 
 
@@ -63,14 +66,17 @@ def load_ase(path: str) -> AsePotential:
     """
     module_name, _, attribute = path.partition(":")
     try:
-        make: Callable[[], Any] = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
+        make: Callable[[], Any] = getattr(module, attribute)
         if not callable(make):
             raise ValueError(f"{attribute} cannot be called")
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"relax.potential: 'ase:{path}' cannot be imported ({error}); give ase:<module>:<callable>"
         ) from None
-    return AsePotential(f"ase:{path}", make(), _text_hash(path), frozenset(SYMBOLS), needs_mp2020=False)
+    return AsePotential(
+        f"ase:{path}", make(), _module_hash(path, module), frozenset(SYMBOLS), needs_mp2020=False
+    )
 
 
 _SEVENNET = {"sevennet-0": "7net-0", "sevennet-l3i5": "7net-l3i5"}
@@ -105,5 +111,8 @@ def state_hash(module: Any) -> str:
     return digest.hexdigest()
 
 
-def _text_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _module_hash(path: str, module: ModuleType) -> str:
+    """SHA-256 of the calculator's name and of the module that it is made in: an edited calculator is another potential."""
+    source = getattr(module, "__file__", None)
+    code = code_text(Path(source).read_bytes()) if source and source.endswith(".py") else ""
+    return hashlib.sha256(f"{path}\n{code}".encode()).hexdigest()

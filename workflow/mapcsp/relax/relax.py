@@ -24,9 +24,11 @@ from mapcsp.relax.relaxation import Progress, Relaxation, relax_crystals
 from mapcsp.relax.trajectory import write_trajectory
 from mapcsp.settings import RelaxSettings, read_section
 from mapcsp.store import read_header, read_records, to_plain, write_records
-from mapcsp.symmetry.operations import find_space_group
+from mapcsp.symmetry.detect import space_group_or_p1
 from mapcsp.unused_code import unused_by_relax
 
+# Of `symmetry_kept`, whatever tolerance a space group is reported at (`ranking.symprec_ang`): that which the ranking was
+# fitted with.
 KEPT_TOLERANCE_ANG = 0.1
 
 
@@ -154,7 +156,7 @@ def _record(
             reason = "; ".join(filter(None, [reason, references.doubt(crystal.species)]))
     kept = None
     if crystal is not None:
-        kept = find_space_group(crystal, KEPT_TOLERANCE_ANG) == candidate.label.space_group
+        kept = space_group_or_p1(crystal, KEPT_TOLERANCE_ANG) == candidate.label.space_group
     return RelaxedCandidate(
         candidate=candidate,
         status=status,

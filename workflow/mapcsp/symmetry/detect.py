@@ -43,6 +43,14 @@ def find_space_group(crystal: Crystal, symprec_ang: float = 0.1) -> int:
     return int(_dataset(crystal, symprec_ang).number)
 
 
+def space_group_or_p1(crystal: Crystal, symprec_ang: float) -> int:
+    """International number of a crystal's space group; 1 where the search fails, as the ranking counts such a crystal."""
+    try:
+        return find_space_group(crystal, symprec_ang)
+    except ValueError:
+        return 1
+
+
 def standardise(crystal: Crystal, symprec_ang: float = 0.1) -> StandardCell:
     """Symmetrise a crystal in the standard setting; raises ValueError if no symmetry is found."""
     data = _dataset(crystal, symprec_ang)

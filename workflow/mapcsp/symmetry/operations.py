@@ -8,9 +8,6 @@ import moyopy
 import numpy as np
 from numba import njit
 
-from mapcsp.elements import atomic_number
-from mapcsp.records import Crystal
-
 
 @dataclass(frozen=True, eq=False)
 class CrystalSymmetry:
@@ -115,16 +112,6 @@ def _carry(lattice_ang, frac_coords, numbers, rotations, translations):
             taken[best] = True
             sources[k, j] = best
     return True, sources, shifts
-
-
-def find_space_group(crystal: Crystal, symprec_ang: float) -> int:
-    """International number of a crystal's space group; 1 where the search fails."""
-    numbers = [atomic_number(symbol) for symbol in crystal.species]
-    cell = moyopy.Cell(crystal.lattice_ang.tolist(), crystal.frac_coords.tolist(), numbers)
-    try:
-        return int(moyopy.MoyoDataset(cell, symprec=symprec_ang).number)
-    except ValueError:
-        return 1
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:

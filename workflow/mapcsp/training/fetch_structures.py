@@ -77,7 +77,7 @@ def fetch_structures(
 def structure_rows(documents: Iterable[Any], max_atoms: int) -> list[dict[str, Any]]:
     """Rows of a structure table from the Materials Project's documents; disordered structures are left out."""
     from mapcsp.crystals import from_structure
-    from mapcsp.symmetry.operations import find_space_group
+    from mapcsp.symmetry.detect import space_group_or_p1
 
     rows = []
     for document in documents:
@@ -94,7 +94,7 @@ def structure_rows(documents: Iterable[Any], max_atoms: int) -> list[dict[str, A
                 "formula": primitive.composition.reduced_formula,
                 "cell_formula": primitive.composition.formula.replace(" ", ""),
                 "n_sites": crystal.n_atoms,
-                "space_group": find_space_group(crystal, SYMPREC_ANG),
+                "space_group": space_group_or_p1(crystal, SYMPREC_ANG),
                 "lattice": _rounded(crystal.lattice_ang),
                 "species": list(crystal.species),
                 "frac_coords": np.mod(_rounded(crystal.frac_coords), 1.0).tolist(),
