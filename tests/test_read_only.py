@@ -51,9 +51,9 @@ class Confined:
     def mapcsp(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
         return self.run(sys.executable, "-m", "mapcsp", *arguments, **variables)
 
-    def snakemake(self, *options: str) -> subprocess.CompletedProcess:
+    def snakemake(self, *options: str, **variables: str) -> subprocess.CompletedProcess:
         snakefile = ["--snakefile", str(self.repository / "Snakefile")]
-        return self.run(*SNAKEMAKE, *snakefile, "--cores", "2", *options)
+        return self.run(*SNAKEMAKE, *snakefile, "--cores", "2", *options, **variables)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_symmetry_and_relaxation_need_nothing_but_a_folder(confined):
 
 def test_a_run_in_a_folder_that_cannot_be_written_is_one_line(confined, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("not writable")
-    done = confined.snakemake("--directory", str(elsewhere), "--dry-run")
+    done = confined.snakemake("--directory", str(elsewhere), "--dry-run", TMPDIR=str(confined.folder))
     assert done.returncode == 2
     assert f"mapcsp: error: {elsewhere} cannot be written; choose another folder" in done.stderr
     assert "Traceback" not in done.stderr
