@@ -39,10 +39,10 @@ run: $(READY)
 	$(BIN)/snakemake --cores all
 
 test: $(READY) $(POTENTIAL)
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not scale'
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not scale and not deployment'
 
 test-fast: $(READY) $(POTENTIAL)
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not scale and not workflow'
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not scale and not deployment and not workflow'
 
 slurm-test: $(READY)
 	tests/slurm/install.sh $(BIN)/python

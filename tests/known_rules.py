@@ -76,7 +76,15 @@ def modules_of(rule: Rule) -> tuple[str, ...]:
             for node in ast.walk(function)
             if isinstance(node, ast.ImportFrom) and node.module.startswith("mapcsp.")
         ]
-    return provenance.imported_modules(*entries)
+    # Unlike for the hash of a stage's code, also modules that decide no number.
+    found: set[str] = set()
+    waiting = [name for entry in entries for name in (entry, *provenance._packages(entry.split("/")))]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(provenance._imports(name))
+    return tuple(sorted(found))
 
 
 @cache

@@ -51,8 +51,8 @@ def owners() -> dict[str, set[str]]:
 
 def needed(rule: Rule) -> dict[str, set[str]]:
     """What a rule asks of its environment: a name, with the distributions each of which may satisfy it."""
-    # The command line itself needs click, and a stage's settings pydantic.
-    names = {"click", *demands("settings")} if rule.shell.startswith("mapcsp ") else set()
+    # The command line itself needs click.
+    names = {"click"} if rule.shell.startswith("mapcsp ") else set()
     names |= {name for module in modules_of(rule) for name in demands(module)} - NEVER_NEEDED
     return {
         name: {canonicalize_name(name.removeprefix("dist:"))} if name.startswith("dist:") else owners()[name]
