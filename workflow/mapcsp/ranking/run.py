@@ -39,6 +39,7 @@ RANKING_COLUMNS = (
     "z",
     "space_group",
     "space_group_symbol",
+    "also_space_groups",
     "probability",
     "score",
     "energy_ev_per_atom",
@@ -68,6 +69,7 @@ RANKING_COLUMNS = (
     "max_force_ev_per_ang",
     "potential",
     "rescored_by",
+    "outside_domain",
     "candidate_id",
     "cif",
 )
@@ -114,7 +116,7 @@ def run_rank(
             path = f"cif/{shard(identifier)}/{identifier}_{structure.rank}.cif"
             write_text(output_dir / path, cif_text(symmetry))
             structures.append(dataclasses.replace(structure, cif=path))
-            rows.append(_row(structures[-1], symmetry))
+            rows.append(_row(structures[-1], symmetry, outcome.outside_domain))
         outcomes.append(dataclasses.replace(outcome, structures=tuple(structures)))
         summaries.extend(of_pool)
     _delete_stale_cifs(output_dir, {s.cif for o in outcomes for s in o.structures})
@@ -182,7 +184,7 @@ def _delete_stale_cifs(output_dir: Path, written: set[str]) -> None:
             path.unlink()
 
 
-def _row(structure: RankedStructure, symmetry: FoundSymmetry) -> list[Any]:
+def _row(structure: RankedStructure, symmetry: FoundSymmetry, outside_domain: tuple[str, ...]) -> list[Any]:
     relaxed, candidate = structure.relaxed, structure.relaxed.candidate
     primitive = symmetry.primitive
     conventional = to_structure(symmetry.conventional)
@@ -195,6 +197,7 @@ def _row(structure: RankedStructure, symmetry: FoundSymmetry) -> list[Any]:
         "z": structure.z,
         "space_group": structure.space_group,
         "space_group_symbol": symmetry.symbol,
+        "also_space_groups": " ".join(map(str, structure.also_space_groups)) or None,
         "probability": structure.probability,
         "score": structure.score,
         "energy_ev_per_atom": structure.energy_ev_per_atom,
@@ -220,6 +223,7 @@ def _row(structure: RankedStructure, symmetry: FoundSymmetry) -> list[Any]:
         "max_force_ev_per_ang": relaxed.max_force_ev_per_ang,
         "potential": relaxed.potential,
         "rescored_by": relaxed.rescored_by,
+        "outside_domain": "; ".join(outside_domain) or None,
         "candidate_id": candidate.id,
         "cif": structure.cif,
     }
