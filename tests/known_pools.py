@@ -162,7 +162,7 @@ def salt_pool() -> RelaxedPool:
                 "blende-0", zinc_blende_type(), BLENDE, -3.30, log_prob=-3.0, label_rank=2, prototype_count=0
             ),
             relaxed_candidate(
-                "blende-1", shaken(rocksalt(), 0.002, 3), BLENDE, -3.4001, log_prob=-3.0, label_rank=2
+                "blende-1", shaken(rocksalt(), 0.002, 3), BLENDE, -3.3999, log_prob=-3.0, label_rank=2
             ),
             relaxed_candidate("lost-0", None, CESIUM, None, status="dropped", reason="volume collapsed"),
         ),
