@@ -13,7 +13,7 @@ from mapcsp.records import RelaxedCandidate
 ENERGY_SCALE_EV_PER_ATOM = 0.05
 LARGEST_ERROR_EV_PER_ATOM = 0.15
 # ASSUME: an error of a potential beyond that is less likely by a factor e with each 20 meV/atom more. In the pools that the
-# ranking is fitted on, right crystals thin out as fast above the lowest energy; none lies beyond, so no fit finds a slope.
+# ranking is fitted on, right crystals thin out as fast above the lowest energy, and too few lie beyond to fit a slope.
 SLOPE_PER_EV_PER_ATOM = 50.0
 # No network knows that a label is less likely than this: right crystals of those pools have at least -5.3.
 LOWEST_LABEL_LOG_PROB = -8.0

@@ -17,6 +17,7 @@ from mapcsp.elements import SUPPORTED_ELEMENTS
 from mapcsp.metrics.match import LOOSE, match_rms
 from mapcsp.provenance import file_sha256, value_hash
 from mapcsp.ranking.domain import Domain
+from mapcsp.ranking.features import LARGEST_ERROR_EV_PER_ATOM
 from mapcsp.ranking.rank import rank_example
 from mapcsp.ranking.symmetry_found import find_symmetry
 from mapcsp.records import Crystal, RelaxedPool
@@ -47,7 +48,8 @@ class MatchedPool:
     """One pool whose answer is known, as the fit and its baselines need it; (n,) over its relaxed candidates.
 
     features, log_weight, groups, right: as in `ranking.model.RankExample`. matches: whether the loose matcher calls it the
-    known crystal, which is the benchmark's criterion; right where it is also the known crystal's phase (see `same_phase`).
+    known crystal, which is the benchmark's criterion; right where it is also the known crystal's phase (see `same_phase`)
+    and no further above the pool's lowest energy than LARGEST_ERROR_EV_PER_ATOM.
     energy_ev_per_atom: by the potential that relaxes; rescored_ev_per_atom: by the second, None where it knows not all
     elements. first_label_right: whether the candidate of the likeliest label, before relaxation, is the known crystal.
     outside: the first of `domain.KINDS` that the formula is of, empty for one like those that were learned from.
@@ -159,7 +161,11 @@ def match_pool(
         return None
     analysed, example = found
     true_group = find_symmetry(target.known.crystal, symprec_ang).space_group
-    right = same_phase(example.right, [s.space_group for s in analysed.symmetries], true_group)
+    # A known crystal that lies further above than a potential errs is a polymorph of high pressure or none at all, such as
+    # NdAs of the CsCl type, 0.4 eV/atom above rock salt by both potentials: no answer that the ranking should learn to give.
+    above = analysed.energies_ev_per_atom - analysed.energies_ev_per_atom.min()
+    within = example.right & (above <= LARGEST_ERROR_EV_PER_ATOM)
+    right = same_phase(within, [s.space_group for s in analysed.symmetries], true_group)
     first = min(pool.candidates, key=lambda r: (-r.candidate.label_log_prob, -r.candidate.fitness.total))
     outside = domain.outside(pool.formula)
     return MatchedPool(

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from mapcsp.metrics.calibration import calibration_noise_floor, expected_calibration_error
 from mapcsp.metrics.match import wilson_interval
 from mapcsp.ranking.domain import KINDS
-from mapcsp.ranking.features import NAMES
+from mapcsp.ranking.features import LARGEST_ERROR_EV_PER_ATOM, NAMES
 from mapcsp.ranking.fit import fit_coefficients
 from mapcsp.ranking.model import (
     CoefficientSet,
@@ -228,9 +228,10 @@ def fit_pools(pools: Sequence[MatchedPool], unseen: Sequence[MatchedPool] = ()) 
         "pools_with_second_energies": len(asked),
         "right_in_pool": _share([any(p.matches) for p in pools]),
     }
-    heights = [_lowest_right(p) for p in pools if any(p.right)]
+    heights = [_lowest_match(p) for p in pools if any(p.matches)]
+    beyond = sum(height > LARGEST_ERROR_EV_PER_ATOM for height in heights)
+    figures["pools_with_known_crystal_beyond_error"] = beyond
     figures["right_above_lowest_q90_ev_per_atom"] = round(float(np.quantile(heights, 0.9)), 4)
-    figures["right_above_lowest_max_ev_per_atom"] = round(max(heights), 4)
     figures |= _first("first_by_label_before_relaxation", [p.first_label_right for p in pools])
     figures |= _first("first_by_energy", [p.matches[int(np.argmin(p.energy_ev_per_atom))] for p in pools])
     figures |= _first(
@@ -263,9 +264,9 @@ def fit_pools(pools: Sequence[MatchedPool], unseen: Sequence[MatchedPool] = ()) 
     return Fit(chosen["without"], chosen["with"], tuple(shifts), figures)
 
 
-def _lowest_right(pool: MatchedPool) -> float:
+def _lowest_match(pool: MatchedPool) -> float:
     above = pool.energy_ev_per_atom - pool.energy_ev_per_atom.min()
-    return float(above[np.array(pool.right, bool)].min())
+    return float(above[np.array(pool.matches, bool)].min())
 
 
 def _figures(key: str, found: Sequence[Judgement], n_pools: int) -> dict[str, float | int]:
