@@ -23,7 +23,7 @@ from mapcsp.ranking.model import (
     normalise,
     save_ranker,
 )
-from mapcsp.resources import resource_path
+from mapcsp.registry import registered_model
 from mapcsp.settings import Settings
 from mapcsp.store import write_json
 from mapcsp.symmetry.model import load_model
@@ -342,7 +342,7 @@ def run_train_ranker(
     work_dir: encoded tables and pools, from which a stopped run goes on. Writes coefficients.json, metrics.json and card.md.
     Raises UserError if the second potential's package is not installed.
     """
-    memory = load_model(resource_path(f"models/{settings.symmetry.model}")).memory
+    memory = load_model(registered_model(settings.symmetry.model, "symmetry.model").folder).memory
     domain, symprec_ang = domain_of(memory), settings.ranking.symprec_ang
     targets = choose_targets(tables, work_dir, MAX_ATOMS, count, seed=1)
     others = choose_unseen(unseen_tables, memory, domain, MAX_ATOMS, unseen_count, seed=1)
