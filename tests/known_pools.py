@@ -41,6 +41,55 @@ def perovskite(a_ang: float = 3.905) -> Crystal:
     return from_structure(Structure(Lattice.cubic(a_ang), ["Sr", "Ti", "O", "O", "O"], sites))
 
 
+def tilted_perovskite(displacement_ang: float, a_ang: float = 3.905) -> Crystal:
+    """SrTiO3 with octahedra turned about c in turn (a0a0c-, I4/mcm): four oxygen atoms in six move by `displacement_ang`."""
+    shift = displacement_ang / (2 * a_ang)
+    sites = [("Sr", x, y, z) for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.5)]
+    for i, j, k in np.ndindex(2, 2, 2):
+        x, y, z = (0.25 + 0.5 * n for n in (i, j, k))
+        turn = shift * (-1) ** (i + j + k)
+        sites += [
+            ("Ti", x, y, z),
+            ("O", x, y, z + 0.25),
+            ("O", x + 0.25, y + turn, z),
+            ("O", x - turn, y + 0.25, z),
+        ]
+    cell = Structure(Lattice.cubic(2 * a_ang), [s[0] for s in sites], [s[1:] for s in sites])
+    return from_structure(cell.get_primitive_structure(tolerance=0.01))
+
+
+def quartz(alpha: bool = True) -> Crystal:
+    """Quartz, P3_221 at room temperature (Levien, Prewitt, Weidner 1980), or its ideal high form P6_222 in the same cell."""
+    lattice = Lattice.hexagonal(4.916, 5.4054)
+    x, oxygen = (0.4697, (0.4135, 0.2669, 0.7858)) if alpha else (0.5, (0.4149, 0.2075, 0.8333))
+    return from_structure(Structure.from_spacegroup("P3_221", lattice, ["Si", "O"], [[x, 0, 2 / 3], oxygen]))
+
+
+def mirrored(crystal: Crystal) -> Crystal:
+    """The crystal's mirror image."""
+    return Crystal(crystal.lattice_ang * np.array([-1.0, 1.0, 1.0]), crystal.species, crystal.frac_coords)
+
+
+def close_packed_sodium() -> list[Crystal]:
+    """The same layers stacked ABC (fcc) and AB (ideal hcp)."""
+    a = 3.7
+    fcc = Structure(face_centred(a * np.sqrt(2)), ["Na"], [[0, 0, 0]])
+    hcp = Structure(
+        Lattice.hexagonal(a, a * np.sqrt(8 / 3)), ["Na", "Na"], [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
+    )
+    return [from_structure(fcc), from_structure(hcp)]
+
+
+def zinc_sulphides() -> list[Crystal]:
+    """Zinc blende, and wurtzite with ideal tetrahedra of the same size."""
+    a = 5.41
+    blende = Structure(face_centred(a), ["Zn", "S"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    edge = a / np.sqrt(2)
+    sites = [[1 / 3, 2 / 3, 0.0], [2 / 3, 1 / 3, 0.5], [1 / 3, 2 / 3, 0.375], [2 / 3, 1 / 3, 0.875]]
+    wurtzite = Structure(Lattice.hexagonal(edge, edge * np.sqrt(8 / 3)), ["Zn", "Zn", "S", "S"], sites)
+    return [from_structure(blende), from_structure(wurtzite)]
+
+
 def shaken(crystal: Crystal, amount_ang: float, seed: int) -> Crystal:
     """The crystal with every atom displaced by a normal deviate, in another cell of the same lattice."""
     rng = np.random.default_rng(seed)
@@ -113,7 +162,7 @@ def salt_pool() -> RelaxedPool:
                 "blende-0", zinc_blende_type(), BLENDE, -3.30, log_prob=-3.0, label_rank=2, prototype_count=0
             ),
             relaxed_candidate(
-                "blende-1", shaken(rocksalt(), 0.002, 3), BLENDE, -3.4001, log_prob=-3.0, label_rank=2
+                "blende-1", shaken(rocksalt(), 0.002, 3), BLENDE, -3.3999, log_prob=-3.0, label_rank=2
             ),
             relaxed_candidate("lost-0", None, CESIUM, None, status="dropped", reason="volume collapsed"),
         ),

@@ -80,6 +80,35 @@ def test_duplicates_are_dropped_whatever_their_search() -> None:
     assert dict(pool.dropped)["duplicate"] == 1
 
 
+def test_a_phase_near_a_more_symmetric_one_is_kept_and_a_copy_of_it_is_not() -> None:
+    """Rutile's orthorhombic distortion (Pnnm): a shift of 0.0005 is rounding, one of 0.025 (0.16 Å) the CaCl2 type."""
+    first = candidate(F, -0.5, 0.305)
+    for name, shift, kept in [("copy", 0.0005, 1), ("other", 0.025, 2)]:
+        label = Label.from_key("58:O-g,Ti-a")
+        geometry = label_pairs(label).geometry
+        free = np.array([0.305 + shift, 0.305 - shift])
+        cell = first.cell
+        other = replace(
+            first,
+            id=name,
+            label=label,
+            label_log_prob=-1.5,
+            free_coords=free,
+            crystal=geometry.decode(cell, free),
+        )
+        pool = pool_candidates([result_of("a", first), result_of("b", other)], PoolSettings())
+        assert len(pool.candidates) == kept
+        same_group = replace(other, label=first.label, free_coords=np.array([0.305 + shift / 2]))
+        assert (
+            len(
+                pool_candidates(
+                    [result_of("a", first), result_of("b", same_group)], PoolSettings()
+                ).candidates
+            )
+            == 1
+        )
+
+
 def test_two_names_of_one_crystal_are_duplicates() -> None:
     """Oxygen on 4f or 4g of P4_2/mnm: a change of origin exchanges them where titanium is on 2a."""
     results = [

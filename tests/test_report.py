@@ -191,6 +191,33 @@ def test_what_a_run_knows_of_hull_uncertainty_and_symmetry_is_shown(tmp_path):
     assert f"<dt>second potential</dt><dd>{SECOND}</dd>" in page
 
 
+def test_a_formula_outside_of_the_training_and_a_row_of_two_groups_say_so(tmp_path):
+    left, right = known.quartz(), known.mirrored(known.quartz())
+    label = Label.from_key("154:O-c,Si-a")
+    quartz = RelaxedPool(
+        "SiO2",
+        "SiO2",
+        (
+            known.relaxed_candidate("l", left, label, -7.9005, formula="SiO2", formula_id="SiO2"),
+            known.relaxed_candidate("r", right, label, -7.9, formula="SiO2", formula_id="SiO2"),
+        ),
+    )
+    sodium = known.relaxed_candidate(
+        "na-0",
+        known.close_packed_sodium()[0],
+        Label.from_key("225:Na-a"),
+        -1.3,
+        formula="Na",
+        formula_id="Na",
+    )
+    text = write_page(
+        write_run(tmp_path, quartz, RelaxedPool("Na", "Na", (sodium,))), tmp_path / "index.html"
+    )
+    assert text.count("Outside of what the networks have learned from") == 1
+    assert "single element: the networks were trained on compounds" in text
+    assert "1, some of which the search for symmetry put into P3_121 (No. 152)" in text
+
+
 def test_a_structure_that_the_second_potential_was_not_asked_about_says_so(tmp_path):
     page = write_page(rich_run(tmp_path), tmp_path / "index.html")
     said = [facts(page, f"NaCl-{rank}") for rank in (1, 2, 3)]

@@ -42,6 +42,17 @@ def space_group_symbol(number: int) -> str:
     return str(SpaceGroupType(number).hm_short).replace(" ", "")
 
 
+# The eleven pairs of space groups that are mirror images, the second of each pair by the first.
+_LEFT_OF_RIGHT = {
+    78: 76, 95: 91, 96: 92, 145: 144, 153: 151, 154: 152, 170: 169, 172: 171, 179: 178, 181: 180, 213: 212,
+}  # fmt: skip
+
+
+def without_hand(space_group: int) -> int:
+    """The space group, or its mirror image where that has the lower number: both hands of a crystal have one energy."""
+    return _LEFT_OF_RIGHT.get(space_group, space_group)
+
+
 def wrap(frac_coords: np.ndarray) -> np.ndarray:
     """Bring fractional coordinates into [0, 1); values within 1e-9 of 1 become 0, so that equal sites stay equal."""
     wrapped = np.mod(frac_coords, 1.0)

@@ -338,7 +338,8 @@ class RankedStructure:
     space_group: found again after relaxation. merged: duplicates it stands for. cif: path in the results folder.
     rescored_above_best_ev_per_atom: by the second potential, above its lowest of the pool; None without one.
     energy_uncertainty_ev_per_atom: how far the two potentials disagree on it, against the other crystals of the pool;
-    None where they cannot be compared.
+    None where they cannot be compared. also_space_groups: of merged candidates that the search for symmetry put into others,
+    though all atoms lie within its tolerance and the energies within noise; ascending.
     """
 
     formula_id: str
@@ -356,6 +357,7 @@ class RankedStructure:
     cif: str = ""
     rescored_above_best_ev_per_atom: float | None = None
     energy_uncertainty_ev_per_atom: float | None = None
+    also_space_groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -382,7 +384,11 @@ class CandidateSummary:
 
 @dataclass(frozen=True, eq=False)
 class FormulaOutcome:
-    """The end of one formula: its ranked structures, or why none, and what was not tried. status: `done`, `failed`."""
+    """The end of one formula: its ranked structures, or why there are none. status: `done`, `failed`.
+
+    untried: what the symmetry stage left out. outside_domain: in which respects the formula is unlike those that the
+    networks learned from; empty for one like them.
+    """
 
     formula_id: str
     formula: str
@@ -392,3 +398,4 @@ class FormulaOutcome:
     n_relaxed: int
     structures: tuple[RankedStructure, ...] = field(default=())
     untried: Untried = NOTHING_UNTRIED
+    outside_domain: tuple[str, ...] = ()

@@ -181,6 +181,7 @@ class TrainingSettings(Section):
 
     data: str = Field("../shared/data", description="Folder of the structure tables. Relative to the run's folder.")
     tables: tuple[str, ...] = Field(("mp_train.parquet", "wbm_train.parquet"), description="Tables to learn from. Add your own in the same schema.")
+    unseen: str = Field("more_train.parquet", description="Table with formulas of kinds that the networks were not trained on (elements, molecules), on which the ranking learns how little it knows of them.")
     validation: str = Field("mp_val.parquet", description="Table to judge a model on. None of its formulas may be in the others.")
 
 

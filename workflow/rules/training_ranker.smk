@@ -6,6 +6,7 @@ RANKER = REPOSITORY / "resources" / "models" / "ranker"
 rule train_ranker:
     input:
         tables=[f"{SETTINGS.training.data}/{SETTINGS.training.tables[0]}"],
+        unseen=f"{SETTINGS.training.data}/{SETTINGS.training.unseen}",
         symmetry=REPOSITORY / "resources/models/symmetry/weights.safetensors",
         maps=REPOSITORY / "resources/models/maps/weights.safetensors",
         potential=REPOSITORY / "resources/potentials/m3gnet.safetensors",
@@ -22,7 +23,7 @@ rule train_ranker:
         mem_mb=12000,
         runtime=240,
     message:
-        "Fitting the ranking (about 40 minutes on two cores)"
+        "Fitting the ranking (about an hour on two cores)"
     shell:
         "mapcsp train-ranker --work results/training/ranker --processes {threads}"
-        " --output $(dirname {output[0]:q}) {input.tables:q} > {log:q} 2>&1"
+        " --unseen {input.unseen:q} --output $(dirname {output[0]:q}) {input.tables:q} > {log:q} 2>&1"

@@ -26,16 +26,32 @@ def train_symmetry(tables: tuple[Path, ...], validation: Path, work: Path, outpu
 
 @cli.add(TRAINING)
 @click.argument("tables", nargs=-1, required=True, type=OLD_FILE)
+@click.option(
+    "--unseen",
+    type=OLD_FILE,
+    multiple=True,
+    required=True,
+    help="Structure table with formulas of kinds that no network was trained on: elements, molecules; may be given again.",
+)
 @input_option("work", FOLDER, "Folder for encoded tables and relaxed pools.")
 @click.option("--count", default=320, show_default=True, help="Formulas to fit on.")
+@click.option("--unseen-count", default=30, show_default=True, help="Formulas of each kind of `--unseen`.")
 @click.option("--processes", default=1, show_default=True, help="Processes that predict side by side.")
 @output_option(FOLDER)
-def train_ranker(tables: tuple[Path, ...], work: Path, count: int, processes: int, output: Path) -> None:
+def train_ranker(
+    tables: tuple[Path, ...],
+    unseen: tuple[Path, ...],
+    work: Path,
+    count: int,
+    unseen_count: int,
+    processes: int,
+    output: Path,
+) -> None:
     """Fit the ranking on formulas that no network was trained on (half an hour; a killed run goes on)."""
     from mapcsp.settings import Settings
     from mapcsp.training.ranker.train import run_train_ranker
 
-    run_train_ranker(tables, work, output, count, Settings(), processes)
+    run_train_ranker(tables, unseen, work, output, count, unseen_count, Settings(), processes)
 
 
 @cli.add(TRAINING)

@@ -1,29 +1,35 @@
-"""Finds which relaxed candidates of a formula are one and the same crystal.
+"""Finds which relaxed candidates of a formula are one and the same phase.
 
-Comparing all pairs with pymatgen's matcher takes minutes for fifty candidates. A continuous invariant
-decides most pairs in microseconds; the matcher sees only those that it leaves open.
+Two crystals that a tolerant matcher calls equal can be two phases: a tilted perovskite and the ideal one, alpha quartz and
+beta quartz. They are one answer only if nothing that the report shows tells them apart: the space group, or else all atoms
+within its tolerance, and the energy. Comparing all pairs with pymatgen's matcher takes minutes for fifty candidates; energy,
+volume and a continuous invariant decide most pairs in microseconds, and the matcher sees those that they leave open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure
 
-from mapcsp.crystals import neighbour_distances, to_structure
+from mapcsp.crystals import neighbour_distances, to_structure, without_hand
+from mapcsp.ranking.symmetry_found import FoundSymmetry
 from mapcsp.records import Crystal
 
-N_NEIGHBOURS = 12
-ENERGY_TOLERANCE_EV_PER_ATOM = 0.02
-VOLUME_TOLERANCE = 0.08
-# Invariants that agree this well, at equal energy, are of one crystal relaxed twice to the usual force
-# tolerance.
-SAME_ANG, SAME_EV_PER_ATOM = 0.01, 0.001
-# ASSUME: the matcher's default stol of 0.3 lets an atom move 0.3 (V/n)^(1/3); a k-th neighbour distance
-# averaged over atoms then changes by at most about this share of (V/n)^(1/3) in crystals that it still
-# calls equal.
-DIFFERENT_SHARE = 0.35
+# Far enough to tell stackings of one layer apart: ideal hcp has the first 18 neighbour distances of fcc.
+N_NEIGHBOURS = 32
+# ASSUME: two relaxations into one minimum, stopped at the usual forces and stress, end this close in energy and volume.
+NOISE_EV_PER_ATOM, NOISE_VOLUME = 0.002, 0.05
+# The same where the space groups differ, which is evidence for two phases.
+NOISE_ACROSS_GROUPS_EV_PER_ATOM = 0.001
+# Invariants that agree this well, in one space group and cell content, are of one crystal.
+SAME_ANG = 0.01
+# Root mean square displacement, in units of the edge of a cube that holds one atom: 0.2 Å in a common oxide. The matcher's
+# default is three times as much.
+NARROW_STOL = 0.1
 
 
 def average_distances(crystal: Crystal, k: int = N_NEIGHBOURS) -> np.ndarray:
@@ -38,52 +44,85 @@ def average_distances(crystal: Crystal, k: int = N_NEIGHBOURS) -> np.ndarray:
     return np.array([distance[species == symbol].mean(axis=0) for symbol in sorted(set(crystal.species))])
 
 
-def group_duplicates(crystals: Sequence[Crystal], energies_ev_per_atom: Sequence[float]) -> list[int]:
-    """Group equal crystals of one formula.
+def group_duplicates(
+    symmetries: Sequence[FoundSymmetry], energies_ev_per_atom: Sequence[float], symprec_ang: float
+) -> list[int]:
+    """Group candidates of one formula that are one phase.
 
-    energies_ev_per_atom: (n,). Returns (n,) group numbers; groups are numbered by their lowest energy, from
-    0. Each candidate is compared with the lowest member of each group, lowest energy first, and joins the
-    first that it equals.
+    symmetries: (n,), found at symprec_ang, Å; energies_ev_per_atom: (n,). Returns (n,) group numbers; groups are numbered by
+    their lowest energy, from 0. Each candidate is compared with the lowest member of each group, lowest energy first, and
+    joins the first that it equals, so that no chain of small steps joins two phases.
     """
-    matcher = StructureMatcher(
-        ltol=0.2, stol=0.3, angle_tol=5, primitive_cell=True, scale=True, attempt_supercell=False
-    )
-    order = sorted(range(len(crystals)), key=lambda i: (energies_ev_per_atom[i], i))
-    invariants = [average_distances(crystal) for crystal in crystals]
-    structures = [to_structure(crystal) for crystal in crystals]
-    groups = [-1] * len(crystals)
-    first: list[int] = []
+    order = sorted(range(len(symmetries)), key=lambda i: (energies_ev_per_atom[i], i))
+    groups = [-1] * len(symmetries)
+    lowest: list[_Phase] = []
     for i in order:
-        for number, j in enumerate(first):
-            verdict = _quick_verdict(
-                crystals[i],
-                crystals[j],
-                invariants[i],
-                invariants[j],
-                abs(energies_ev_per_atom[i] - energies_ev_per_atom[j]),
-            )
-            if verdict is None:
-                verdict = matcher.fit(structures[i], structures[j])
-            if verdict:
+        phase = _Phase.of(symmetries[i], energies_ev_per_atom[i])
+        for number, other in enumerate(lowest):
+            if _is_same(phase, other, symprec_ang):
                 groups[i] = number
                 break
         else:
-            groups[i] = len(first)
-            first.append(i)
+            groups[i] = len(lowest)
+            lowest.append(phase)
     return groups
 
 
-def _quick_verdict(
-    a: Crystal, b: Crystal, amd_a: np.ndarray, amd_b: np.ndarray, energy_gap: float
-) -> bool | None:
-    volume_a, volume_b = a.volume_ang3 / a.n_atoms, b.volume_ang3 / b.n_atoms
-    if amd_a.shape != amd_b.shape or energy_gap > ENERGY_TOLERANCE_EV_PER_ATOM:
+@dataclass(frozen=True, eq=False)
+class _Phase:
+    """What two candidates are compared by. space_group: without its hand. distances_ang: see `average_distances`."""
+
+    space_group: int
+    crystal: Crystal
+    structure: Structure
+    energy_ev_per_atom: float
+    volume_ang3_per_atom: float
+    distances_ang: np.ndarray
+
+    @classmethod
+    def of(cls, symmetry: FoundSymmetry, energy_ev_per_atom: float) -> _Phase:
+        crystal = symmetry.primitive
+        return cls(
+            without_hand(symmetry.space_group),
+            crystal,
+            to_structure(crystal),
+            energy_ev_per_atom,
+            crystal.volume_ang3 / crystal.n_atoms,
+            average_distances(crystal),
+        )
+
+
+def _is_same(a: _Phase, b: _Phase, symprec_ang: float) -> bool:
+    same_group = a.space_group == b.space_group
+    gap = abs(a.energy_ev_per_atom - b.energy_ev_per_atom)
+    if gap > (NOISE_EV_PER_ATOM if same_group else NOISE_ACROSS_GROUPS_EV_PER_ATOM):
         return False
-    if abs(volume_a / volume_b - 1.0) > VOLUME_TOLERANCE:
+    if abs(np.log(a.volume_ang3_per_atom / b.volume_ang3_per_atom)) > NOISE_VOLUME:
         return False
-    difference = float(np.abs(amd_a - amd_b).max())
-    if difference > DIFFERENT_SHARE * max(volume_a, volume_b) ** (1 / 3):
+    change_ang = float(np.abs(a.distances_ang - b.distances_ang).max())
+    if same_group:
+        if a.crystal.n_atoms != b.crystal.n_atoms:
+            return False
+        if change_ang < SAME_ANG:
+            return True
+        return bool(_matcher(supercells=False).fit(a.structure, b.structure))
+    if change_ang > 2 * symprec_ang:
         return False
-    if difference < SAME_ANG and energy_gap < SAME_EV_PER_ATOM:
-        return True
-    return None
+    # The less symmetric of the two may be described in a multiple of the other's cell.
+    found = _matcher(supercells=True).get_rms_dist(a.structure, b.structure)
+    if found is None:
+        return False
+    edge_ang = np.cbrt(0.5 * (a.volume_ang3_per_atom + b.volume_ang3_per_atom))
+    return float(found[1]) * edge_ang <= symprec_ang
+
+
+def _matcher(supercells: bool) -> StructureMatcher:
+    # The cells are primitive already; pymatgen's own reduction would average displacements of 0.25 Å away.
+    return StructureMatcher(
+        ltol=0.1,
+        stol=NARROW_STOL,
+        angle_tol=3,
+        primitive_cell=False,
+        scale=True,
+        attempt_supercell=supercells,
+    )

@@ -9,21 +9,35 @@ import numpy as np
 
 from mapcsp.records import RelaxedCandidate
 
-# Energies above the lowest count up to about this much: beyond what a potential errs, more of it says no more.
+# Within what a potential can be wrong by, more of a gap says less and less; beyond, each eV/atom says as much as the last.
 ENERGY_SCALE_EV_PER_ATOM = 0.05
+LARGEST_ERROR_EV_PER_ATOM = 0.15
+# ASSUME: an error of a potential beyond that is less likely by a factor e with each 20 meV/atom more. In the pools that the
+# ranking is fitted on, right crystals thin out as fast above the lowest energy, and too few lie beyond to fit a slope.
+SLOPE_PER_EV_PER_ATOM = 50.0
+# No network knows that a label is less likely than this: right crystals of those pools have at least -5.3.
+LOWEST_LABEL_LOG_PROB = -8.0
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One column: its name with unit, what it is, and the sign that its coefficient may have (+1, -1)."""
+    """One column: its name with unit, what it is, and the sign that its coefficient may have (+1, -1).
+
+    fixed: the size of the coefficient of a model that has the term, where data cannot tell it; None if it is fitted.
+    """
 
     name: str
     meaning: str
     sign: int
+    fixed: float | None = None
 
 
 FEATURES = (
-    Feature("label_log_prob", "natural log of the predicted probability of the label, at least -50", +1),
+    Feature(
+        "label_log_prob",
+        f"natural log of the predicted probability of the label, at least {LOWEST_LABEL_LOG_PROB:g}",
+        +1,
+    ),
     Feature(
         "energy_above",
         f"x / (x + {ENERGY_SCALE_EV_PER_ATOM} eV/atom), x the relaxing potential's energy above the pool's lowest",
@@ -33,6 +47,18 @@ FEATURES = (
         "rescored_above",
         f"x / (x + {ENERGY_SCALE_EV_PER_ATOM} eV/atom), x the second potential's energy above the pool's lowest",
         -1,
+    ),
+    Feature(
+        "energy_excess",
+        f"x beyond {LARGEST_ERROR_EV_PER_ATOM} eV/atom, without bound; x as in `energy_above`",
+        -1,
+        SLOPE_PER_EV_PER_ATOM,
+    ),
+    Feature(
+        "rescored_excess",
+        f"x beyond {LARGEST_ERROR_EV_PER_ATOM} eV/atom, without bound; x as in `rescored_above`",
+        -1,
+        SLOPE_PER_EV_PER_ATOM,
     ),
     Feature(
         "map_log_likelihood", "log-likelihood of the distances under the predicted map, within [-10, 10]", +1
@@ -52,18 +78,21 @@ def pool_features(candidates: Sequence[RelaxedCandidate], groups: Sequence[int])
 
     groups: (n,), numbers of `duplicates.group_duplicates`.
     Returns (n, len(FEATURES)), finite. A fitness term that was switched off counts as the mean of the
-    pool's others, or 0; `rescored_above` is 0 where no candidate has a second energy. Raises ValueError for
-    a candidate without energy.
+    pool's others, or 0; `rescored_above` and `rescored_excess` are 0 where no candidate has a second energy.
+    Raises ValueError for a candidate without energy.
     """
     energies = relaxed_energies(candidates)
     rescored = rescored_energies(candidates, groups)
+    no_second = np.zeros(len(candidates))
     fitness = [relaxed.candidate.fitness for relaxed in candidates]
     columns = {
-        "label_log_prob": np.array([max(r.candidate.label_log_prob, -50.0) for r in candidates]),
+        "label_log_prob": np.array(
+            [max(r.candidate.label_log_prob, LOWEST_LABEL_LOG_PROB) for r in candidates]
+        ),
         "energy_above": saturating(energies, ENERGY_SCALE_EV_PER_ATOM),
-        "rescored_above": np.zeros(len(candidates))
-        if rescored is None
-        else saturating(rescored, ENERGY_SCALE_EV_PER_ATOM),
+        "rescored_above": no_second if rescored is None else saturating(rescored, ENERGY_SCALE_EV_PER_ATOM),
+        "energy_excess": excess(energies, LARGEST_ERROR_EV_PER_ATOM),
+        "rescored_excess": no_second if rescored is None else excess(rescored, LARGEST_ERROR_EV_PER_ATOM),
         "map_log_likelihood": _filled([f.map_log_likelihood for f in fitness], -10.0, 10.0),
         "contact_dice": _filled([f.contact_dice for f in fitness], 0.0, 1.0),
         "log_prototype_count": np.log1p([float(r.candidate.prototype_count) for r in candidates]),
@@ -82,6 +111,15 @@ def saturating(energies_ev_per_atom: np.ndarray, scale_ev_per_atom: float) -> np
     """
     above = energies_ev_per_atom - energies_ev_per_atom.min(initial=np.inf)
     return above / (above + scale_ev_per_atom)
+
+
+def excess(energies_ev_per_atom: np.ndarray, free_ev_per_atom: float) -> np.ndarray:
+    """Energy above the lowest, less what a potential can be wrong by: (n,), eV/atom, at least 0, without upper bound.
+
+    A saturating term alone lets the likeliest label stand first at any energy.
+    """
+    above = energies_ev_per_atom - energies_ev_per_atom.min(initial=np.inf)
+    return np.maximum(above - free_ev_per_atom, 0.0)
 
 
 def relaxed_energies(candidates: Sequence[RelaxedCandidate]) -> np.ndarray:

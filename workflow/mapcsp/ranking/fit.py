@@ -18,7 +18,7 @@ RIDGE = 3.0
 def fit_coefficients(
     examples: Sequence[RankExample], terms: Sequence[str] = NAMES, ridge: float = RIDGE
 ) -> CoefficientSet:
-    """Fit the coefficients of `terms`, each with the sign of its feature; the others are 0.
+    """Fit the coefficients of `terms`, each with the sign of its feature, or as the feature fixes it; the others are 0.
 
     The likelihood of a pool is the summed probability of its right candidates, or of "none" if it holds
     none. The ridge penalty is on coefficients of features scaled to unit spread (but not on UNPENALISED),
@@ -38,7 +38,7 @@ def fit_coefficients(
     spread = rows[~is_none].std(axis=0)
     scale = np.where(spread > 1e-9, spread, 1.0)
     rows = rows / scale
-    penalty = np.array([0.0 if name in UNPENALISED else ridge for name in NAMES])
+    penalty = np.array([0.0 if f.name in UNPENALISED or f.fixed is not None else ridge for f in FEATURES])
 
     def log_sums(scores: np.ndarray) -> np.ndarray:
         highest = np.maximum.reduceat(scores, starts)
@@ -56,13 +56,25 @@ def fit_coefficients(
         gradient = np.append(change @ rows + 2 * penalty * weights, change[is_none].sum())
         return value, gradient
 
-    # A column without spread says nothing; leaving it free would let it drift with the constant.
-    free = [feature.name in terms and width > 1e-9 for feature, width in zip(FEATURES, spread)]
-    allowed = [(0.0, None) if feature.sign > 0 else (None, 0.0) for feature in FEATURES]
-    bounds: list[tuple[float | None, float | None]]
-    bounds = [b if is_free else (0.0, 0.0) for b, is_free in zip(allowed, free)] + [(None, None)]
-    start = np.append([0.1 * f.sign if is_free else 0.0 for f, is_free in zip(FEATURES, free)], -2.0)
-    result = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 2000})
+    bounds: list[tuple[float | None, float | None]] = []
+    start: list[float] = []
+    for feature, width, unit in zip(FEATURES, spread, scale):
+        if feature.fixed is not None:
+            value = feature.sign * feature.fixed * float(unit) if feature.name in terms else 0.0
+            bounds.append((value, value))
+        elif feature.name in terms and width > 1e-9:
+            value = 0.1 * feature.sign
+            bounds.append((0.0, None) if feature.sign > 0 else (None, 0.0))
+        else:
+            # A column without spread says nothing; leaving it free would let it drift with the constant.
+            value = 0.0
+            bounds.append((0.0, 0.0))
+        start.append(value)
+    bounds.append((None, None))
+    start.append(-2.0)
+    result = minimize(
+        loss, np.array(start), jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 2000}
+    )
     values = result.x[:-1] / scale
     return CoefficientSet(
         tuple((name, float(v) + 0.0) for name, v in zip(NAMES, values)), float(result.x[-1])

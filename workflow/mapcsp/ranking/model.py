@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from mapcsp.errors import StoreError
+from mapcsp.ranking.domain import KINDS, Domain
 from mapcsp.ranking.features import FEATURES, NAMES
 from mapcsp.registry import registered_model
 from mapcsp.store import from_plain, read_json, write_json
@@ -36,7 +37,7 @@ class RankerCoefficients:
     """The ranking model: one set of coefficients for pools without second energies, one for pools with them.
 
     potential, second_potential: whose energies it was fitted on. n_pools: pools it was fitted on. note: where
-    it is from.
+    it is from. domain: which formulas it can be trusted on.
     """
 
     without_rescore: CoefficientSet
@@ -45,6 +46,7 @@ class RankerCoefficients:
     second_potential: str
     n_pools: int
     note: str
+    domain: Domain
 
     def of(self, has_rescored: bool) -> CoefficientSet:
         """The set for a pool."""
@@ -88,6 +90,11 @@ def load_ranker(path: Path | None = None) -> RankerCoefficients:
         for (name, value), feature in zip(chosen.coefficients, FEATURES):
             if value * feature.sign < 0:
                 raise StoreError(f"{path}: {name} is {value}, which has the wrong sign; fit the ranker again")
+    shifts = ranker.domain.none_shift
+    if [kind for kind, _ in shifts] != list(KINDS) or min(shift for _, shift in shifts) < 0:
+        raise StoreError(
+            f"{path}: expected none_shift of at least 0 for {list(KINDS)}, got {list(shifts)}; fit the ranker again"
+        )
     return ranker
 
 
@@ -106,13 +113,13 @@ def log_weights(groups: Sequence[int], label_keys: Sequence[str]) -> np.ndarray:
 
 
 def log_probabilities(
-    features: np.ndarray, log_weight: np.ndarray, chosen: CoefficientSet
+    features: np.ndarray, log_weight: np.ndarray, chosen: CoefficientSet, none_shift: float = 0.0
 ) -> tuple[np.ndarray, float]:
     """Natural-log probability of each candidate, and of "none of these"; they sum to one.
 
-    features: (n, features); log_weight: (n,). Returns ((n,), float).
+    features: (n, features); log_weight: (n,). none_shift: see `Domain`. Returns ((n,), float).
     """
-    return normalise(features @ chosen.vector + log_weight, chosen.none_score)
+    return normalise(features @ chosen.vector + log_weight, chosen.none_score + none_shift)
 
 
 def normalise(scores: np.ndarray, none_score: float) -> tuple[np.ndarray, float]:

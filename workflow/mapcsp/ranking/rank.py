@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ def analyse_pool(pool: RelaxedPool, symprec_ang: float) -> AnalysedPool:
             crystals.append(relaxed.crystal)
             energies.append(relaxed.energy_ev_per_atom)
     symmetries = tuple(find_symmetry(crystal, symprec_ang) for crystal in crystals)
-    groups = tuple(group_duplicates([s.primitive for s in symmetries], energies))
+    groups = tuple(group_duplicates(symmetries, energies, symprec_ang))
     return AnalysedPool(
         positions=tuple(positions),
         candidates=tuple(usable),
@@ -127,15 +128,25 @@ def rank_pool(
     of rank.
     """
     analysed = analyse_pool(pool, settings.symprec_ang)
+    outside = ranker.domain.outside(pool.formula)
     if not analysed.candidates:
         reason = _why_none(pool, candidate_pool)
         outcome = FormulaOutcome(
-            pool.formula_id, pool.formula, "failed", reason, len(pool.candidates), 0, untried=untried
+            pool.formula_id,
+            pool.formula,
+            "failed",
+            reason,
+            len(pool.candidates),
+            0,
+            untried=untried,
+            outside_domain=tuple(one.reason for one in outside),
         )
         return outcome, tuple(_summary(pool, r, None, None, None) for r in pool.candidates), ()
 
     chosen = ranker.of(analysed.rescored_ev_per_atom is not None)
-    log_prob, _ = log_probabilities(analysed.features, analysed.log_weight, chosen)
+    log_prob, _ = log_probabilities(
+        analysed.features, analysed.log_weight, chosen, ranker.domain.shift_of(outside)
+    )
     # The ranker takes it that the right cell and label were tried.
     log_prob = log_prob + np.log(max(1.0 - untried.probability, LEAST_TRIED))
     of_group = group_log_probabilities(log_prob, np.array(analysed.groups))
@@ -146,7 +157,8 @@ def rank_pool(
     structures, symmetries = [], []
     for rank, members in enumerate(order[: settings.top_k], start=1):
         best = members[0]
-        relaxed = analysed.candidates[best]
+        relaxed = _with_second_energy(analysed, members)
+        space_group = analysed.symmetries[best].space_group
         energy = float(analysed.energies_ev_per_atom[best])
         total = of_group[analysed.groups[best]]
         structures.append(
@@ -155,7 +167,7 @@ def rank_pool(
                 formula=pool.formula,
                 rank=rank,
                 z=_units_of_the_formula(analysed.symmetries[best].z, pool.formula),
-                space_group=analysed.symmetries[best].space_group,
+                space_group=space_group,
                 probability=float(np.exp(total)) if by_probability else None,
                 score=total if sorted_by is None else float(sorted_by.min() - sorted_by[best]),
                 formation_energy_ev_per_atom=relaxed.formation_energy_ev_per_atom,
@@ -163,8 +175,11 @@ def rank_pool(
                 energy_above_best_ev_per_atom=energy - lowest,
                 relaxed=relaxed,
                 merged=len(members) - 1,
-                rescored_above_best_ev_per_atom=_rescored_above_best(analysed, best),
+                rescored_above_best_ev_per_atom=_rescored_above_best(analysed, best, relaxed),
                 energy_uncertainty_ev_per_atom=_disagreement(analysed, best),
+                also_space_groups=tuple(
+                    sorted({analysed.symmetries[i].space_group for i in members} - {space_group})
+                ),
             )
         )
         symmetries.append(analysed.symmetries[best])
@@ -186,14 +201,28 @@ def rank_pool(
         len(pool.candidates),
         len(analysed.candidates),
         tuple(structures),
-        untried,
+        untried=untried,
+        outside_domain=tuple(one.reason for one in outside),
     )
     return outcome, tuple(summaries), tuple(symmetries)
 
 
-def _rescored_above_best(analysed: AnalysedPool, i: int) -> float | None:
+def _with_second_energy(analysed: AnalysedPool, members: Sequence[int]) -> RelaxedCandidate:
+    """The first of a phase's members, with the lowest second energy of any of them: not every one was asked."""
+    lowest = min(
+        (analysed.candidates[i] for i in members),
+        key=lambda r: np.inf if r.rescored_energy_ev_per_atom is None else r.rescored_energy_ev_per_atom,
+    )
+    return dataclasses.replace(
+        analysed.candidates[members[0]],
+        rescored_energy_ev_per_atom=lowest.rescored_energy_ev_per_atom,
+        rescored_by=lowest.rescored_by,
+    )
+
+
+def _rescored_above_best(analysed: AnalysedPool, i: int, relaxed: RelaxedCandidate) -> float | None:
     rescored = analysed.rescored_ev_per_atom
-    if rescored is None or analysed.candidates[i].rescored_energy_ev_per_atom is None:
+    if rescored is None or relaxed.rescored_energy_ev_per_atom is None:
         return None
     return float(rescored[i] - rescored.min())
 
@@ -222,7 +251,7 @@ def _sorting_energies(analysed: AnalysedPool, rank_by: str) -> np.ndarray:
 def _order(
     analysed: AnalysedPool, log_prob: np.ndarray, sorted_by: np.ndarray | None
 ) -> list[tuple[int, ...]]:
-    """Members of each group, the one that stands for it first; groups in order of rank.
+    """Members of each group, the one of lowest energy, which stands for it, first; groups in order of rank.
 
     sorted_by: (n,), energies to rank by, eV/atom; None for the probability.
     """
@@ -233,8 +262,7 @@ def _order(
         members.setdefault(group, []).append(i)
 
     def within(i: int) -> tuple[float, float, str]:
-        name = analysed.candidates[i].candidate.id
-        return (-log_prob[i], energies[i], name) if by_probability else (energies[i], -log_prob[i], name)
+        return analysed.energies_ev_per_atom[i], -log_prob[i], analysed.candidates[i].candidate.id
 
     groups = [tuple(sorted(group, key=within)) for group in members.values()]
 

@@ -50,6 +50,7 @@ RANKING_COLUMNS = (
     "z",
     "space_group",
     "space_group_symbol",
+    "also_space_groups",
     "probability",
     "score",
     "energy_ev_per_atom",
@@ -81,6 +82,7 @@ RANKING_COLUMNS = (
     "max_force_ev_per_ang",
     "potential",
     "rescored_by",
+    "outside_domain",
     "candidate_id",
     "cif",
 )
@@ -138,7 +140,7 @@ def run_rank(
             path = f"cif/{shard(identifier)}/{identifier}_{structure.rank}.cif"
             write_text(output_dir / path, cif_text(symmetry))
             structures.append(dataclasses.replace(structure, cif=path))
-            rows.append(_row(structures[-1], symmetry, untried))
+            rows.append(_row(structures[-1], symmetry, outcome))
         outcomes.append(dataclasses.replace(outcome, structures=tuple(structures)))
         summaries.extend(of_pool)
     _delete_stale_cifs(output_dir, {s.cif for o in outcomes for s in o.structures})
@@ -217,7 +219,7 @@ def _delete_stale_cifs(output_dir: Path, written: set[str]) -> None:
             path.unlink()
 
 
-def _row(structure: RankedStructure, symmetry: FoundSymmetry, untried: Untried) -> list[Any]:
+def _row(structure: RankedStructure, symmetry: FoundSymmetry, outcome: FormulaOutcome) -> list[Any]:
     relaxed, candidate = structure.relaxed, structure.relaxed.candidate
     primitive = symmetry.primitive
     conventional = to_structure(symmetry.conventional)
@@ -230,6 +232,7 @@ def _row(structure: RankedStructure, symmetry: FoundSymmetry, untried: Untried) 
         "z": structure.z,
         "space_group": structure.space_group,
         "space_group_symbol": symmetry.symbol,
+        "also_space_groups": " ".join(map(str, structure.also_space_groups)) or None,
         "probability": structure.probability,
         "score": structure.score,
         "energy_ev_per_atom": structure.energy_ev_per_atom,
@@ -251,12 +254,13 @@ def _row(structure: RankedStructure, symmetry: FoundSymmetry, untried: Untried) 
         "origin": candidate.origin,
         "prototype_count": candidate.prototype_count,
         "merged": structure.merged,
-        "not_tried": untried.text,
-        "not_tried_probability": untried.probability,
+        "not_tried": outcome.untried.text,
+        "not_tried_probability": outcome.untried.probability,
         "status": relaxed.status,
         "max_force_ev_per_ang": relaxed.max_force_ev_per_ang,
         "potential": relaxed.potential,
         "rescored_by": relaxed.rescored_by,
+        "outside_domain": "; ".join(outcome.outside_domain) or None,
         "candidate_id": candidate.id,
         "cif": structure.cif,
     }

@@ -25,7 +25,10 @@ from mapcsp.store import read_header, read_records, write_records
 # the relaxing potential errs between polymorphs.
 ENERGY_SCALE_EV_PER_ATOM = 0.03
 # Two relaxed candidates that agree this well are one crystal, relaxed twice.
-TWIN_EV_PER_ATOM, TWIN_ANG, TWIN_NEIGHBOURS = 0.001, 0.02, 12
+TWIN_EV_PER_ATOM, TWIN_ANG = 0.001, 0.02
+# Far enough to tell stackings of one layer apart: ideal hcp has the first 18 neighbour distances of fcc, wurtzite the
+# first 16 of zinc blende.
+TWIN_NEIGHBOURS = 32
 
 Progress = Callable[[int], object]
 

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 from pymatgen.core import Structure
 
+from mapcsp.crystals import space_group_symbol
 from mapcsp.records import RankedStructure, RelaxedCandidate
 from mapcsp.report.notation import number
 
@@ -94,7 +95,7 @@ def structure_facts(ranked: RankedStructure, structure: Structure, run: RunConte
         _one_pass(candidate.prerelax_uncertainty_ang, run),
         Fact("relaxation", f"{status}, {relaxed.n_steps} steps, volume changed by {number(change, 1, '%')}"),
         _symmetry(relaxed),
-        Fact("duplicates merged", str(ranked.merged)),
+        Fact("duplicates merged", _merged(ranked)),
     ]
     return sorted(facts, key=lambda fact: bool(fact.absent))
 
@@ -148,6 +149,13 @@ def _energies(ranked: RankedStructure, run: RunContext) -> list[Fact]:
 def _one_pass(uncertainty_ang: float | None, run: RunContext) -> Fact:
     absent = "this candidate was not relaxed in one pass" if run.prerelax else NO_PRERELAX
     return _fact("one-pass uncertainty", uncertainty_ang, number(uncertainty_ang, 3, "Å"), absent)
+
+
+def _merged(ranked: RankedStructure) -> str:
+    if not ranked.also_space_groups:
+        return str(ranked.merged)
+    others = ", ".join(f"{space_group_symbol(n)} (No. {n})" for n in ranked.also_space_groups)
+    return f"{ranked.merged}, some of which the search for symmetry put into {others}"
 
 
 def _symmetry(relaxed: RelaxedCandidate) -> Fact:

@@ -12,10 +12,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mapcsp.crystals import without_hand
 from mapcsp.elements import SUPPORTED_ELEMENTS
 from mapcsp.metrics.match import LOOSE, match_rms
 from mapcsp.provenance import file_sha256, value_hash
+from mapcsp.ranking.domain import Domain
+from mapcsp.ranking.features import LARGEST_ERROR_EV_PER_ATOM
 from mapcsp.ranking.rank import rank_example
+from mapcsp.ranking.symmetry_found import find_symmetry
 from mapcsp.records import Crystal, RelaxedPool
 from mapcsp.registry import registered_model
 from mapcsp.relax.rescore import load_energy_model, rescore_pool
@@ -43,9 +47,12 @@ class RankTarget:
 class MatchedPool:
     """One pool whose answer is known, as the fit and its baselines need it; (n,) over its relaxed candidates.
 
-    features, log_weight, groups, right: as in `ranking.model.RankExample`. energy_ev_per_atom: by the potential that
-    relaxes; rescored_ev_per_atom: by the second, None where it knows not all elements. first_label_right: whether the
-    candidate of the likeliest label, before relaxation, is the known crystal.
+    features, log_weight, groups, right: as in `ranking.model.RankExample`. matches: whether the loose matcher calls it the
+    known crystal, which is the benchmark's criterion; right where it is also the known crystal's phase (see `same_phase`)
+    and no further above the pool's lowest energy than LARGEST_ERROR_EV_PER_ATOM.
+    energy_ev_per_atom: by the potential that relaxes; rescored_ev_per_atom: by the second, None where it knows not all
+    elements. first_label_right: whether the candidate of the likeliest label, before relaxation, is the known crystal.
+    outside: the first of `domain.KINDS` that the formula is of, empty for one like those that were learned from.
     """
 
     formula_id: str
@@ -54,10 +61,11 @@ class MatchedPool:
     log_weight: np.ndarray
     groups: tuple[int, ...]
     right: tuple[bool, ...]
+    matches: tuple[bool, ...]
     energy_ev_per_atom: np.ndarray
     rescored_ev_per_atom: np.ndarray | None
     first_label_right: bool
-    on_hull: bool | None
+    outside: str
 
 
 def choose_targets(
@@ -79,23 +87,34 @@ def choose_targets(
     return list(chosen.values())[:count]
 
 
-def matched_pools(
+def relaxed_pools(
     targets: Sequence[RankTarget], settings: Settings, folder: Path, processes: int
-) -> list[MatchedPool]:
-    """Predict, relax, rescore and match the pools of all targets, several processes side by side.
+) -> list[RelaxedPool]:
+    """Predict, relax and rescore the pools of all targets, several processes side by side.
 
-    Chunks of formulas are kept in `folder`, by what decides them, so that a run that was stopped goes on.
+    Chunks of formulas are kept in `folder`, by what decides them, so that a run that was stopped goes on, and a ranking with
+    other features is fitted on the same pools.
     """
     folder = folder / pools_key(settings)
-    chunks = [(first, targets[first : first + CHUNK]) for first in range(0, len(targets), CHUNK)]
-    missing = [(folder / f"{first:05d}.jsonl", chunk) for first, chunk in chunks]
-    missing = [(path, chunk) for path, chunk in missing if not path.exists()]
+    chunks = [targets[first : first + CHUNK] for first in range(0, len(targets), CHUNK)]
+    # Named by their crystals, so that a chunk of other targets never passes for them.
+    paths = [folder / f"{value_hash([t.encoded.material_id for t in chunk])[:16]}.jsonl" for chunk in chunks]
+    missing = [(path, chunk) for path, chunk in zip(paths, chunks) if not path.exists()]
     stripes = [missing[i::processes] for i in range(processes) if missing[i::processes]]
     if stripes:
         # Fresh processes: threads of libraries do not survive a fork.
         with ProcessPoolExecutor(len(stripes), mp_context=get_context("spawn")) as executor:
             list(executor.map(_write_stripe, stripes, [settings] * len(stripes)))
-    return [pool for first, _ in chunks for pool in read_records(folder / f"{first:05d}.jsonl", MatchedPool)]
+    return [pool for path in paths for pool in read_records(path, RelaxedPool)]
+
+
+def matched_pools(
+    targets: Sequence[RankTarget], pools: Sequence[RelaxedPool], symprec_ang: float, domain: Domain
+) -> list[MatchedPool]:
+    """Compare the pools of targets with their known crystals; a pool of which nothing can be ranked is left out."""
+    pairs = tqdm(zip(pools, targets), total=len(targets), desc="matching", mininterval=10)
+    matched = [match_pool(pool, target, symprec_ang, domain) for pool, target in pairs]
+    return [pool for pool in matched if pool is not None]
 
 
 def pools_key(settings: Settings) -> str:
@@ -129,34 +148,51 @@ def _write_stripe(stripe: Sequence[tuple[Path, Sequence[RankTarget]]], settings:
         ]
         relaxed = relax_together(pools, settings, potential)
         rescored = [rescore_pool(pool, settings.rescore.candidates, second) for pool in relaxed]
-        # The crystals themselves, to look into a pool or to fit on other features.
-        write_records(path.parent / "pools" / path.name, RelaxedPool, rescored)
-        matched = [match_pool(p, t, settings.ranking.symprec_ang) for p, t in zip(rescored, targets)]
-        write_records(path, MatchedPool, [pool for pool in matched if pool is not None])
+        write_records(path, RelaxedPool, rescored)
 
 
-def match_pool(pool: RelaxedPool, target: RankTarget, symprec_ang: float) -> MatchedPool | None:
+def match_pool(
+    pool: RelaxedPool, target: RankTarget, symprec_ang: float, domain: Domain
+) -> MatchedPool | None:
     """Compare a rescored pool with the known crystal; None if nothing of it can be ranked."""
-    is_right = partial(_is_right, target.known.crystal)
-    found = rank_example(pool, is_right, symprec_ang)
+    matches = partial(_matches, target.known.crystal)
+    found = rank_example(pool, matches, symprec_ang)
     if found is None:
         return None
     analysed, example = found
+    true_group = find_symmetry(target.known.crystal, symprec_ang).space_group
+    # A known crystal that lies further above than a potential errs is a polymorph of high pressure or none at all, such as
+    # NdAs of the CsCl type, 0.4 eV/atom above rock salt by both potentials: no answer that the ranking should learn to give.
+    above = analysed.energies_ev_per_atom - analysed.energies_ev_per_atom.min()
+    within = example.right & (above <= LARGEST_ERROR_EV_PER_ATOM)
+    right = same_phase(within, [s.space_group for s in analysed.symmetries], true_group)
     first = min(pool.candidates, key=lambda r: (-r.candidate.label_log_prob, -r.candidate.fitness.total))
-    energy = target.known.energy_above_hull_ev_per_atom
+    outside = domain.outside(pool.formula)
     return MatchedPool(
         pool.formula_id,
         pool.formula,
         example.features,
         example.log_weight,
         tuple(int(g) for g in example.groups),
-        tuple(bool(r) for r in example.right),
+        tuple(bool(r) for r in right),
+        tuple(bool(m) for m in example.right),
         analysed.energies_ev_per_atom,
         analysed.rescored_ev_per_atom,
-        is_right(first.candidate.crystal),
-        None if energy is None else energy < 1e-3,
+        matches(first.candidate.crystal),
+        outside[0].kind if outside else "",
     )
 
 
-def _is_right(truth: Crystal, predicted: Crystal) -> bool:
+def same_phase(matches: np.ndarray, space_groups: Sequence[int], true_space_group: int) -> np.ndarray:
+    """Which candidates are the known crystal's phase: of those that match, the ones in its space group.
+
+    The loose matcher takes a tilted perovskite for the ideal one, and the ranking has to tell them apart. Where none of
+    them is in the space group, all that match count. matches: (n,); returns (n,).
+    """
+    group = without_hand(true_space_group)
+    same = matches & np.array([without_hand(n) == group for n in space_groups], bool)
+    return same if same.any() else matches
+
+
+def _matches(truth: Crystal, predicted: Crystal) -> bool:
     return match_rms(predicted, truth, LOOSE) is not None
