@@ -213,7 +213,7 @@ def test_a_formula_outside_of_the_training_and_a_row_of_two_groups_say_so(tmp_pa
     text = write_page(
         write_run(tmp_path, quartz, RelaxedPool("Na", "Na", (sodium,))), tmp_path / "index.html"
     )
-    assert text.count("Outside of what the networks have learned from") == 1
+    assert text.count("Unlike the formulas that the networks learned from") == 1
     assert "single element: the networks were trained on compounds" in text
     assert "1, some of which the search for symmetry put into P3_121 (No. 152)" in text
 
