@@ -415,17 +415,17 @@ class TestJudgement:
 @pytest.mark.science
 @pytest.mark.xdist_group("workflow")
 def test_the_command_predicts_judges_and_can_be_judged_again(tmp_path):
-    arguments = ["evaluate-known-compounds", "MgO", "CsCl", "TiO2", "Mg(OH)2", "--cores", "2"]
+    arguments = ["evaluate-known-compounds", "MgO", "CsCl", "--cores", "2"]
     arguments += ["--work", str(tmp_path), "--output", str(tmp_path / "figures.json")]
     done = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     figures = json.loads((tmp_path / "figures.json").read_text())
     by_formula = {c["formula"]: c for c in figures["compounds"]}
-    assert list(by_formula) == ["MgO", "CsCl", "TiO2", "Mg(OH)2"]
+    assert list(by_formula) == ["MgO", "CsCl"]
     assert by_formula["MgO"]["rank"] == 1
     assert by_formula["MgO"]["strain"] < 0.02
     assert by_formula["MgO"]["in_training"]
-    assert f"4 compounds: {figures['first']} first, {figures['in_five']} in five" in done.output
+    assert f"2 compounds: {figures['first']} first, {figures['in_five']} in five" in done.output
     compounds = choose(list(COMPOUNDS.values()), list(by_formula))
     again = judge_run(tmp_path / "run/results", compounds, known_compound_settings())
     assert summarise(again)["compounds"] == figures["compounds"]
