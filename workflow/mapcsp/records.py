@@ -386,8 +386,7 @@ class CandidateSummary:
 class FormulaOutcome:
     """The end of one formula: its ranked structures, or why there are none. status: `done`, `failed`.
 
-    untried: what the symmetry stage left out. outside_domain: in which respects the formula is unlike those that the
-    networks learned from; empty for one like them.
+    untried: by the symmetry stage. outside_domain: how the formula is unlike those that the networks learned from, if it is.
     """
 
     formula_id: str
