@@ -84,8 +84,8 @@ def write_ranker_card(
     lines += [
         "",
         "Calibration of the first answer's probability, each pool out of fold: expected calibration error in ten bins,",
-        "by the loose matcher and with the right phase asked for, and what perfectly calibrated claims would show by chance with",
-        "as many pools (mean, 95th percentile). By the loose matcher claims are too low: it accepts two phases that share them.",
+        "by the loose matcher and for the right phase, and what perfectly calibrated claims would show by chance with as many",
+        "pools (mean, 95th percentile). By the loose matcher claims are too low: it accepts two phases that share them.",
         "",
         "| | error | error, phase | by chance | 95 % | mean claim | temperature |",
         "|---|---|---|---|---|---|---|",
