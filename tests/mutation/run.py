@@ -46,9 +46,11 @@ TARGETS = (
     "ga/fitness",
     "symmetry/known_labels",
     "symmetry/predict",
+    "symmetry/feasible",
     "ranking",
     "formulas",
     "api/structures",
+    "structure_files",
 )
 # The test files that may see a fault there; the others would only add to what is caught.
 TEST_FILES = (
@@ -111,6 +113,7 @@ class Warm:
         self._modules, self._found, self._jobs = modules, found, jobs
         self._failed: set[str] = set()
         self.reach: list[Reach] = []
+        self.failing: list[str] = []
         self.verdicts: list[Verdict] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -127,7 +130,12 @@ class Warm:
             session.config._tmp_path_factory._basetemp = folder
             return self._first_failure([items[test] for test in tests])
 
-        self.verdicts = judge(self._found, self.reach, self._jobs, attempt, "mutants of functions")
+        # A mutant that changes nothing must survive.
+        controls = [Mutant(m, "", 0, 0, "nothing", "") for m in self._modules]
+        tried = judge(controls, self.reach, self._jobs, attempt, "without a mutant")
+        self.failing = [v.mutant.module for v in tried if v.outcome in ("caught", "time")]
+        if not self.failing:
+            self.verdicts = judge(self._found, self.reach, self._jobs, attempt, "mutants of functions")
         return True
 
     def _first_failure(self, items: Sequence[pytest.Item]) -> int:
@@ -338,25 +346,22 @@ def judge_all(
 ) -> list[Verdict]:
     """Mutants of functions in a child that has imported everything, the others in children that import it anew."""
     inside = [m for m in found if m.function]
-    # A mutant that changes nothing must survive.
-    controls = [Mutant(m, "", 0, 0, "nothing", "") for m in modules]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
         def warm() -> int:
-            plugin = Warm(modules, [*controls, *inside], jobs)
+            plugin = Warm(modules, inside, jobs)
             code = _pytest([str(f) for f in files], folder, plugin)
             (folder / "answer").write_bytes(
-                pickle.dumps((plugin.reach, [v.outcome for v in plugin.verdicts]))
+                pickle.dumps((plugin.reach, plugin.failing, [v.outcome for v in plugin.verdicts]))
             )
             return code
 
         os.waitpid(_fork(warm, quiet=False), 0)
-        reach, outcomes = pickle.loads((folder / "answer").read_bytes())
-    failing = [m.module for m, outcome in zip(controls, outcomes) if outcome != "survived"]
+        reach, failing, outcomes = pickle.loads((folder / "answer").read_bytes())
     if failing:
         raise SystemExit(f"the tests fail without any mutant in {', '.join(failing)}; mend them first")
-    of_functions = map(Verdict, inside, outcomes[len(controls) :])
+    of_functions = map(Verdict, inside, outcomes)
     outside = [m for m in found if not m.function]
     return [
         *of_functions,
