@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from known_memory import small_model
 from mapcsp.records import FormulaEntry, SymmetryPrediction
 from mapcsp.settings import SymmetrySettings
-from mapcsp.symmetry.predict import predict_symmetry
+from mapcsp.symmetry.predict import predict_symmetry, z_by_network
 
 ALL = {"n_labels": 400, "coverage": 1.0, "max_space_groups": 230}
 
@@ -115,3 +116,21 @@ def test_amounts_need_not_be_equal(model) -> None:
     assert math.exp(fluorite.log_prob) == pytest.approx(1.0)
     # 30 + 2 x 12 Å³ a formula unit, four lattice points, e^-0.2 by the geometry.
     assert fluorite.cell[0] == pytest.approx((4 * 54 * math.exp(-0.2)) ** (1 / 3))
+
+
+def test_the_network_gives_each_z_the_share_of_its_labels() -> None:
+    zs = np.array([1, 1, 1, 2, 2, 4])
+    found = z_by_network(np.log([6.0, 2, 2, 4, 1, 1]) + 900, zs)
+    assert found[:5] == pytest.approx([0, 10 / 16, 5 / 16, 0, 1 / 16])
+    assert len(found) == 25 and not found[5:].any()
+    some = z_by_network(np.array([-np.inf, 0.0, -np.inf, 0.0, -np.inf, -np.inf]), zs)
+    assert some[:3] == pytest.approx([0, 0.5, 0.5])
+    assert z_by_network(np.full(6, -np.inf), zs) is None
+
+
+def test_a_composition_without_known_labels_is_tried_in_the_most_usual_groups(model) -> None:
+    found = predict(model, (1,), amounts=(("S", 2), ("Zn", 3)))
+    assert {p.source for p in found.labels} == {"enumerated"}
+    assert sum(probabilities(found).values()) == pytest.approx(1.0)
+    # Of the groups with examples, only that of CsCl and that of NiAs have room for two and three atoms.
+    assert {221, 194} & {p.label.space_group for p in found.labels}
