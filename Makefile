@@ -8,12 +8,13 @@ POTENTIAL := resources/potentials/m3gnet.safetensors
 SOURCES := workflow/mapcsp tests
 RULES := Snakefile workflow/Snakefile.training workflow/rules
 
-.PHONY: help run test test-fast bench benchmark slurm-test train check format docs constraints clean distclean
+.PHONY: help run test test-fast mutation bench benchmark slurm-test train check format docs constraints clean distclean
 
 help:
 	@echo "make run        predict the structures of config/formulas.csv (results in results/)"
 	@echo "make test       all tests that need no cluster and no extra data"
 	@echo "make test-fast  the same without those that start Snakemake"
+	@echo "make mutation   how many single faults in the modules that decide an answer the tests see (half an hour)"
 	@echo "make bench      how fast the stages are on this machine (results/bench.json)"
 	@echo "make benchmark  predict the crystals of benchmark.table from their formulas and judge the answers"
 	@echo "make check      style, types, workflow lint, generated files"
@@ -28,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mapcsp needs Python 3.11 or newer; make PYTHON=python3.x")'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev,browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev,mutation,browser]'
 	touch $@
 
 # Tests of the potential are skipped without its weights; runs fetch them by their own rule.
@@ -43,6 +44,9 @@ test: $(READY) $(POTENTIAL)
 
 test-fast: $(READY) $(POTENTIAL)
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not scale and not deployment and not workflow'
+
+mutation: $(READY) $(POTENTIAL)
+	$(BIN)/python tests/mutation/run.py
 
 slurm-test: $(READY)
 	tests/slurm/install.sh $(BIN)/python

@@ -1,4 +1,4 @@
-"""A memory of seven labels, small enough to work its predictions out by hand, and a model whose networks say nothing.
+"""A memory of seven labels, small enough to work its predictions out by hand, and a model whose networks only count.
 
 Of AB: rock salt (three examples), CsCl, zincblende (one each); with two formula units wurtzite (two examples, two
 geometries) and NiAs (one). Of AB2: fluorite (one) and, with two formula units, rutile (eight examples, eight geometries).
@@ -68,13 +68,17 @@ def small_memory() -> LabelMemory:
 def small_model(log_volume: float = 0.0, log_c_over_a: float = 0.0) -> SymmetryModel:
     """Untrained networks; the one for cells corrects every mean cell by the given amounts.
 
-    It expects spreads of e^-2.5 in ln(volume) and e^-3 in the shape.
+    It expects spreads of e^-2.5 in ln(volume) and e^-3 in the shape. The one for labels counts examples: a label's score is
+    their number, each taken once for every equal way to put the elements into its roles.
     """
     memory = small_memory()
     torch.manual_seed(0)
     network = SymmetryNetwork(memory, NetworkShape(width=8, kernel_width=4, layers=1, heads=2))
     cells = CellNetwork(CellShape(width=8, layers=1, heads=2))
     with torch.no_grad():
+        for weights in network.parameters():
+            weights.zero_()
+        network.mix.copy_(torch.tensor([1.0, 0.0, -60.0]))
         cells.correct[-1].bias.copy_(torch.tensor([log_volume, -2.5, 0, log_c_over_a, 0, 0, 0, -3.0]))
     return SymmetryModel(
         "small", memory, network.eval(), cells.eval(), memory_priors(memory), letter_prior(memory)

@@ -96,6 +96,23 @@ def test_metals_never_bond() -> None:
     assert evaluate(objective, cell[None], np.empty((1, 0))).row(0).contact_dice == 0.0
 
 
+@pytest.mark.parametrize("key", ["221:Fe-b,Ti-a", None])
+def test_one_pair_has_the_density_of_its_distance_with_rows_or_without(key: str | None) -> None:
+    cell = np.array([3.0, 3, 3, 90, 90, 90])
+    one = 1 - np.eye(2)
+    predicted = PredictedMap(1, key, ("Fe", "Ti"), 2.4 * one, np.full((2, 2), 0.3), one)
+    label = Label.from_key("221:Fe-b,Ti-a")
+    objective = build_objective(
+        LabelPrediction(label, 1, 0.0, "trained", cell, 0, 0), predicted, ReconstructSettings()
+    )
+    terms = evaluate(objective, cell[None], np.empty((1, 0))).row(0)
+    # Half the diagonal of a cube of 3 Å.
+    assert terms.distance_error_ang == pytest.approx(1.5 * math.sqrt(3) - 2.4)
+    assert terms.map_log_likelihood == pytest.approx(
+        stats.t.logpdf(1.5 * math.sqrt(3), 4, loc=2.4, scale=0.3)
+    )
+
+
 def test_dice_is_soft_in_the_predicted_probability() -> None:
     _, cell, free = KNOWN["rutile TiO2"]
     predicted = known_task("rutile TiO2").maps[0]
@@ -199,6 +216,7 @@ def test_the_papers_modes_maximise_what_the_papers_say() -> None:
     assert contact.map_log_likelihood is None
     distance = single("rutile TiO2", cell, off, ReconstructSettings(mode="dmcrystal"))
     assert distance.total == -distance.distance_error_ang
+    assert distance.contact_dice is distance.bond_validity is distance.label_log_prob is None
 
 
 def test_lattice_log_prob_is_normal_in_volume_ratio_and_angle() -> None:

@@ -11,14 +11,14 @@ from known_memory import small_model
 from mapcsp.records import Label
 from mapcsp.symmetry.candidates import Stoichiometry, slot_elements
 from mapcsp.symmetry.known_labels import (
-    NOTHING_KNOWN,
     KnownClass,
     RankedLabels,
     _move_cells,
     alphabetical_ranks,
     known_class,
+    known_log_probabilities,
+    placed_labels,
     predict_known_cells,
-    rank_known_labels,
 )
 from mapcsp.symmetry.network import Scores
 from mapcsp.symmetry.placement import Placement
@@ -41,13 +41,6 @@ def known(model) -> KnownClass:
     return found
 
 
-def rank(
-    model, known, logits=LOGITS, allowed=None, z_prob=((1, 0.75), (2, 0.25)), n_labels=20
-) -> RankedLabels:
-    allowed = np.ones(len(logits), dtype=bool) if allowed is None else np.array(allowed)
-    return rank_known_labels(ZNS, model, known, logits, allowed, z_prob, n_labels)
-
-
 def test_a_class_holds_each_label_once_for_each_way_that_differs(known) -> None:
     # Exchanging the elements of NiAs makes another crystal; of rock salt, CsCl, zincblende and wurtzite it does not.
     assert known.groups.tolist() == [225, 221, 216, 186, 194, 194]
@@ -66,44 +59,43 @@ def test_novelty_is_the_share_of_examples_that_are_alone_in_their_label(model, k
     assert known_class(model, (1, 2)).novelty == {1: pytest.approx(1 / 2), 2: pytest.approx(0)}
 
 
-def test_known_labels_share_what_their_z_leaves_to_them_by_their_scores(model, known) -> None:
-    ranked = rank(model, known)
+def share(known, logits=LOGITS, allowed=None, z_prob=None) -> list[float]:
+    """P(label, z | formula) of the candidates."""
+    every = np.ones(len(logits), dtype=bool)
+    z_prob = {1: 0.75, 2: 0.25} if z_prob is None else z_prob
+    return np.exp(
+        known_log_probabilities(known, logits, every if allowed is None else allowed, z_prob)
+    ).tolist()
+
+
+def test_known_labels_share_what_their_z_leaves_to_them_by_their_scores(known) -> None:
     # z = 1 leaves 0.75 (1 - 1/3) = 1/2 to labels of 6 : 3 : 1, z = 2 0.25 (1 - 1/4) = 3/16 to labels of 4 : 2 : 2.
-    assert ranked.candidates.tolist() == [ROCK_SALT, CSCL, WURTZITE, ZINCBLENDE, NIAS, ANTI_NIAS]
-    assert np.exp(ranked.log_prob) == pytest.approx([0.3, 0.15, 3 / 32, 0.05, 3 / 64, 3 / 64])
-    assert ranked.z.tolist() == [1, 1, 2, 1, 2, 2]
-    assert ranked.groups.tolist() == [225, 221, 186, 216, 194, 194]
-    # A is the first of the formula's symbols in alphabetical order, sulphur.
-    assert [p.key for p in ranked.placements] == [
-        "225:A-a,B-b", "221:A-a,B-b", "186:A-b,B-b", "216:A-a,B-c", "194:A-a,B-c", "194:A-c,B-a",
-    ]  # fmt: skip
+    assert share(known) == pytest.approx([0.3, 0.15, 0.05, 3 / 32, 3 / 64, 3 / 64])
 
 
-def test_what_the_entry_does_not_admit_keeps_its_share_and_is_left_out(model, known) -> None:
-    ranked = rank(model, known, allowed=[False, True, True, False, True, True], n_labels=3)
-    assert ranked.candidates.tolist() == [CSCL, ZINCBLENDE, NIAS]
-    assert np.exp(ranked.log_prob) == pytest.approx([0.15, 0.05, 3 / 64])
+def test_what_the_entry_does_not_admit_keeps_its_share_and_has_none(known) -> None:
+    allowed = np.array([False, True, True, False, True, True])
+    assert share(known, allowed=allowed) == pytest.approx([0, 0.15, 0.05, 0, 3 / 64, 3 / 64])
 
 
-def test_labels_of_an_improbable_z_or_without_examples_are_not_ranked(model, known) -> None:
-    assert rank(model, known, z_prob=((2, 1.0),)).z.tolist() == [2, 2, 2]
+def test_labels_of_a_z_that_is_not_tried_or_without_examples_have_no_probability(known) -> None:
+    assert share(known, z_prob={2: 1.0}) == pytest.approx([0, 0, 0, 3 / 8, 3 / 16, 3 / 16])
     logits = np.where(known.found.z == 2, -np.inf, LOGITS)
-    assert rank(model, known, logits).candidates.tolist() == [ROCK_SALT, CSCL, ZINCBLENDE]
+    assert share(known, logits) == pytest.approx([0.3, 0.15, 0.05, 0, 0, 0])
     # A z that no known label has is passed over.
-    assert len(rank(model, known, z_prob=((3, 0.5), (1, 0.5))).candidates) == 3
+    assert share(known, z_prob={3: 0.5, 1: 0.5}) == pytest.approx([0.2, 0.1, 1 / 30, 0, 0, 0])
 
 
-def test_scores_of_any_size_give_probabilities(model, known) -> None:
-    ranked = rank(model, known, LOGITS + 2000)
-    assert np.exp(ranked.log_prob) == pytest.approx(np.exp(rank(model, known).log_prob))
+def test_scores_of_any_size_give_probabilities(known) -> None:
+    assert share(known, LOGITS + 2000) == pytest.approx(share(known))
 
 
-def test_some_of_the_ranked_labels_keep_what_belongs_to_them(model, known) -> None:
-    some = rank(model, known).only([0, 2], np.log([0.7, 0.3]))
-    assert some.candidates.tolist() == [ROCK_SALT, WURTZITE]
-    assert some.log_prob.tolist() == np.log([0.7, 0.3]).tolist()
-    assert (some.z.tolist(), some.groups.tolist()) == ([1, 2], [225, 186])
-    assert [p.key for p in some.placements] == ["225:A-a,B-b", "186:A-b,B-b"]
+def test_labels_are_placed_with_the_elements_in_alphabetical_order(model, known) -> None:
+    # A is the first of the formula's symbols in alphabetical order, sulphur.
+    order = np.array([ROCK_SALT, WURTZITE, ZINCBLENDE, NIAS, ANTI_NIAS])
+    assert [p.key for p in placed_labels(ZNS, model, known, order)] == [
+        "225:A-a,B-b", "186:A-b,B-b", "216:A-a,B-c", "194:A-a,B-c", "194:A-c,B-a",
+    ]  # fmt: skip
 
 
 def test_ranks_are_alphabetical() -> None:
@@ -117,14 +109,15 @@ def predicted(model, known, support: dict[tuple[int, tuple[int, ...]], float], *
     scores = Scores(
         torch.zeros(1, len(known.groups)), torch.tensor([[support.get(row, 0.0) for row in rows]])
     )
-    z_prob = tuple((int(z), 0.5) for z in sorted(set(found.z)))
-    every = rank_known_labels(
-        slots, model, known, np.zeros(len(known.groups)), np.ones(len(known.groups), dtype=bool), z_prob, 99
+    order = np.array(candidates)
+    ranked = RankedLabels(
+        order,
+        np.log(np.full(len(order), 0.25)),
+        found.z[order],
+        known.groups[order],
+        placed_labels(slots, model, known, order),
     )
-    places = [every.candidates.tolist().index(c) for c in candidates]
-    return predict_known_cells(
-        slots, model, known, scores, every.only(places, np.log(np.full(len(places), 0.25)))
-    )
+    return predict_known_cells(slots, model, known, scores, ranked)
 
 
 def hexagonal(volume: float, c_over_a: float) -> list[float]:
@@ -188,7 +181,10 @@ def test_the_six_likeliest_geometries_of_a_label_are_kept(model) -> None:
 
 def test_nothing_known_gives_no_predictions(model, known) -> None:
     scores = Scores(torch.zeros(1, 6), torch.zeros(1, len(known.source_of_row)))
-    assert predict_known_cells(ZNS, model, known, scores, NOTHING_KNOWN) == []
+    none = np.zeros(0, dtype=int)
+    assert (
+        predict_known_cells(ZNS, model, known, scores, RankedLabels(none, np.zeros(0), none, none, ())) == []
+    )
 
 
 def test_cells_move_into_ascending_axes_among_the_exchanges_that_fit(known) -> None:
