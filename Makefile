@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mapcsp needs Python 3.11 or newer; make PYTHON=python3.x")'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev,mutation,browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev,browser]'
 	touch $@
 
 # Tests of the potential are skipped without its weights; runs fetch them by their own rule.
@@ -46,6 +46,7 @@ test-fast: $(READY) $(POTENTIAL)
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slurm and not scale and not deployment and not workflow'
 
 mutation: $(READY) $(POTENTIAL)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
 	$(BIN)/python tests/mutation/run.py
 
 slurm-test: $(READY)
