@@ -51,13 +51,16 @@ def table_of(printed: str) -> list[list[str]]:
 
 
 def test_symmetry_prints_the_most_probable_labels_of_each_formula(mapcsp):
-    heading, *rows = table_of(mapcsp("symmetry", "NaCl", "Mg2O2", "--top", "2", "--out", "labels.csv"))
+    printed = mapcsp("symmetry", "NaCl", "Mg2O2", "--top", "2", "--out", "labels.csv")
+    heading, *rows, untried = table_of(printed)
     assert heading[:5] == ["id", "rank", "probability", "z", "group"]
     assert [row[:2] for row in rows] == [["NaCl", "1"], ["NaCl", "2"], ["MgO_z2", "1"], ["MgO_z2", "2"]]
     assert rows[0][3:6] == ["1", "Fm-3m", "225:Cl-a,Na-b"]
     written = pd.read_csv("labels.csv")
     assert len(written) > 4 and written["probability"].between(0, 1).all()
     assert f"{written['probability'][0]:.3f}" == rows[0][2]
+    # z was given for Mg2O2, so that nothing of weight is left out.
+    assert untried[0] == "NaCl:" and "not tried: most 12" in " ".join(untried)
 
 
 def test_symmetry_of_a_given_space_group_stays_in_it(mapcsp):

@@ -106,34 +106,14 @@ def test_the_schema_knows_every_section():
     assert schema["additionalProperties"] is False
 
 
-def _pins(lines):
-    pairs = (line.strip(" -\n").split("==") for line in lines if "==" in line and not line.startswith("#"))
-    return {name.lower().replace("_", "-"): version for name, version in pairs}
-
-
-def test_the_environments_of_the_jobs_pin_what_the_constraints_pin():
-    constraints = _pins((REPOSITORY / "constraints.txt").read_text().splitlines())
-    environments = sorted((REPOSITORY / "envs").glob("*.yaml"))
-    assert environments
-    for environment in environments:
-        packages = yaml.safe_load(environment.read_text())["dependencies"][-1]["pip"]
-        for name, version in _pins(packages).items():
-            assert constraints[name] == version, f"{environment.name}: {name}"
-
-
-def test_every_environment_is_used_by_a_rule():
-    rules = "".join(f.read_text() for f in (REPOSITORY / "workflow/rules").glob("*.smk"))
-    assert {e.name for e in (REPOSITORY / "envs").glob("*.yaml")} == set(
-        re.findall(r"envs/(\w+\.yaml)", rules)
-    )
-
-
 def test_the_constraints_fit_the_dependencies():
     import tomllib
 
     from packaging.requirements import Requirement
 
-    constraints = _pins((REPOSITORY / "constraints.txt").read_text().splitlines())
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pairs = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    constraints = {name.lower().replace("_", "-"): version for name, version in pairs}
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     for text in [*project["dependencies"], *extras["test"], *extras["dev"]]:

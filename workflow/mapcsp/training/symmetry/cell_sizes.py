@@ -103,13 +103,13 @@ def network_of_z() -> NetworkOfZ:
     """P(z) of a formula by the shipped label network, without the formula's own crystals; None where it knows no label."""
     import torch
 
-    from mapcsp.resources import resource_path
+    from mapcsp.registry import registered_model
     from mapcsp.symmetry.candidates import slot_elements
     from mapcsp.symmetry.known_labels import known_class
     from mapcsp.symmetry.model import load_model
     from mapcsp.symmetry.predict import score_labels, z_by_network
 
-    model = load_model(resource_path("models/symmetry"))
+    model = load_model(registered_model("symmetry", "symmetry.model").folder)
 
     def of(cell: KnownCell) -> np.ndarray | None:
         slots = slot_elements(cell.elements)
