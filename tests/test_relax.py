@@ -279,7 +279,8 @@ def test_clashing_atoms_are_pushed_apart_or_rejected(seed, n_atoms, coincident):
     frac = rng.random((n_atoms, 3))
     if coincident:
         frac[1] = frac[0]
-    crystal = crystal_of(np.eye(3) * 6.5, ["Cu"] * n_atoms, frac)
+    # Within the reach of the potential, 6 Å, in every direction.
+    crystal = crystal_of(np.eye(3) * 5.5, ["Cu"] * n_atoms, frac)
     verdict = check_start(crystal, Morse())
     if verdict.crystal is None:
         assert "overlap" in verdict.reason

@@ -142,9 +142,14 @@ def test_the_list_says_again_what_each_row_said(tmp_path):
 
 
 def test_how_a_formula_was_read_is_said_again(tmp_path):
-    columns = ("line", "id", "formula", "as_given", "z_allowed", "z_given", "space_group", "content")
-    folder = accepted(tmp_path, columns, (2, "a", "NaO", "Na2O2", "3", "true", None, "formula unit"))
-    assert formula_list(folder) == "formula,id,z,space_group,content\nNa2O2,a,3,,formula unit\n"
+    columns = ("line", "id", "formula", "as_given", "z_allowed", "z_given", "space_group", "read_as")
+    rows = (
+        (2, "a", "Na2O2", "Na2O2", "3", "true", None, "formula"),
+        (3, "b", "NaO", "Na2O2", "2", "true", None, "content"),
+    )
+    assert formula_list(accepted(tmp_path, columns, *rows)) == (
+        "formula,id,z,space_group,content\nNa2O2,a,3,,formula\nNa2O2,b,2,,content\n"
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -255,3 +256,14 @@ def test_shards_are_stable_and_spread():
 @given(st.text(min_size=1, max_size=50))
 def test_a_shard_is_a_file_name(identifier):
     assert len(store.shard(identifier)) == 2 and set(store.shard(identifier)) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_every_file_is_as_readable_as_the_users_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        store.write_tensors(tmp_path / "a.safetensors", {"x": np.zeros(2)})
+        store.write_text(tmp_path / "a.txt", "text")
+    finally:
+        os.umask(before)
+    assert [oct(path.stat().st_mode & 0o777) for path in sorted(tmp_path.iterdir())] == [oct(mode)] * 2

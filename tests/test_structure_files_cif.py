@@ -15,7 +15,7 @@ from mapcsp.structure_files.cif_block import read_blocks
 from mapcsp.structure_files.cif_symmetry import possible_settings
 from mapcsp.structure_files.read import read_crystals
 from mapcsp.structure_files.record import ReadCrystal
-from mapcsp.symmetry.operations import find_space_group
+from mapcsp.symmetry.detect import find_space_group
 from pymatgen.core import Lattice, Structure
 
 CUBE, SALT_CELL = (4.2,) * 3 + (90,) * 3, (5.64,) * 3 + (90,) * 3

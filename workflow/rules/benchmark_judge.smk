@@ -23,7 +23,7 @@ rule benchmark_rescore:
         "Benchmark: second energies {wildcards.source} {wildcards.crystals}"
     shell:
         "mapcsp --threads {threads} stage benchmark-rescore --pools {input.pools:q}"
-        " --settings {input.settings:q} --device {params.device} --output {output.pools:q} --cost {output.cost:q}"
+        " --settings {input.settings:q} --device {params.device:q} --output {output.pools:q} --cost {output.cost:q}"
         " > {log:q} 2>&1"
 
 

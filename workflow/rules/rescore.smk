@@ -27,4 +27,4 @@ rule rescore:
         "Rescore {wildcards.chunk} by a second potential"
     shell:
         "mapcsp --threads {threads} stage rescore --relaxed {input.relaxed:q} --settings {input.settings:q}"
-        " --device {params.device} --output {output:q} > {log:q} 2>&1"
+        " --device {params.device:q} --output {output:q} > {log:q} 2>&1"
