@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,11 @@ class Confined:
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    return copy_repository(tmp_path_factory.mktemp("read only") / "repo")
+def repository():
+    # Pytest's own folders are closed to other users, and whether a file is readable is asked without capabilities.
+    with tempfile.TemporaryDirectory(prefix="read only ") as folder:
+        Path(folder).chmod(0o755)
+        yield copy_repository(Path(folder) / "repo")
 
 
 @pytest.fixture
