@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import warnings
 from collections import Counter
@@ -334,6 +335,57 @@ def test_compressed_files_and_content_without_an_ending_are_read(tmp_path):
     for name in ("x.cif.gz", "no_ending", "x.txt"):
         (found,) = read_crystals(tmp_path / name)
         assert Composition(content(found.crystal)) == structure.composition, name
+
+
+def test_packing_encoding_and_ends_of_lines_are_told_by_the_content(tmp_path):
+    structure = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    text = str(CifWriter(structure))
+    forms = {
+        "X.CIF.GZ": gzip.compress(text.encode()),
+        "packed.cif": gzip.compress(text.encode()),
+        "windows.cif": text.encode("utf-16"),
+        "old_mac.cif": text.replace("\n", "\r").encode(),
+    }
+    for name, data in forms.items():
+        (tmp_path / name).write_bytes(data)
+        (found,) = read_crystals(tmp_path / name)
+        assert Composition(content(found.crystal)) == structure.composition, name
+
+
+def test_a_damaged_archive_is_a_row_of_its_own(tmp_path):
+    packed = gzip.compress(np.random.default_rng(0).bytes(4000))
+    broken = packed[:50] + b"\0" * 50 + packed[100:]
+    for name, data in {"short.cif.gz": packed[:2000], "broken.cif.gz": broken}.items():
+        (tmp_path / name).write_bytes(data)
+        (found,) = read_crystals(tmp_path / name)
+        assert found.crystal is None and found.reason.startswith("the compressed file is damaged ("), name
+
+
+def test_structures_are_found_in_any_document_of_json(tmp_path):
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    one = salt.as_dict()
+    documents = {
+        "by_id.json": ({"mp-1": one, "mp-2": one}, 2),
+        "answer.json": ({"data": [{"id": 1, "structure": one, "initial_structures": [one, one]}]}, 1),
+        "gap.json": ([one, {"structure": None}, one], 3),
+    }
+    for name, (document, n) in documents.items():
+        (tmp_path / name).write_text(json.dumps(document))
+        found = read_crystals(tmp_path / name)
+        assert [c.crystal is None for c in found] == [name == "gap.json" and i == 1 for i in range(n)], name
+        assert Composition(content(found[0].crystal)) == salt.composition
+    assert read_crystals(tmp_path / "gap.json")[1].reason == "an entry without a structure"
+    (tmp_path / "lines.jsonl").write_text(f"{json.dumps(one)}\n{json.dumps({'structure': one})}\n")
+    assert [len(content(c.crystal)) for c in read_crystals(tmp_path / "lines.jsonl")] == [2, 2]
+
+
+def test_a_cell_of_lengths_and_angles_leaves_the_axes_of_positions_open(tmp_path):
+    # ASE reads back another crystal than it wrote.
+    cubic = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    _ase(cubic, tmp_path / "cubic.con", format="eon")
+    _ase(cubic.get_primitive_structure(), tmp_path / "primitive.con", format="eon")
+    assert content(read_crystals(tmp_path / "cubic.con")[0].crystal) == {"Na": 4, "Cl": 4}
+    assert "leave the axes of its positions open" in read_crystals(tmp_path / "primitive.con")[0].reason
 
 
 def test_one_crystal_is_asked_of_a_file_of_several(tmp_path):

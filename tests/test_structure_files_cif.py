@@ -74,6 +74,11 @@ SETTINGS = [
         167,
     ),
     (HEXAGONAL_CALCITE, CALCITE_IN_HEXAGONAL_AXES, NAME.format("R-3cH"), {"Ca": 6, "C": 6, "O": 18}, 167),
+    (CUBIC_SI, ("Si1 Si 0 0 0",), NAME.format("F 41/d -3 2/m :1"), {"Si": 8}, 227),
+    (HEXAGONAL_CALCITE, CALCITE_IN_HEXAGONAL_AXES, NAME.format("R -3 c HR"), {"Ca": 6, "C": 6, "O": 18}, 167),
+    (HEXAGONAL_CALCITE, CALCITE_IN_HEXAGONAL_AXES, NAME.format("R -3 2/c"), {"Ca": 6, "C": 6, "O": 18}, 167),
+    ((5, 6, 7, 90, 100, 90), ("Na1 Na .1 .2 .3",), NAME.format("P2(1)/c"), {"Na": 4}, 14),
+    ((5, 6, 7, 90, 100, 90), ("Na1 Na .1 .2 .3",), NAME.format("P 1 2~1~/c 1"), {"Na": 4}, 14),
     (SALT_CELL, SALT, "_symmetry_Int_Tables_number 225", {"Na": 4, "Cl": 4}, 225),
     (SALT_CELL, SALT, NAME.format("FM3M"), {"Na": 4, "Cl": 4}, 225),
     ((5, 6, 7, 90, 100, 90), ("Na1 Na .1 .2 .3",), NAME.format("P 1 21/n 1"), {"Na": 4}, 14),
@@ -287,6 +292,15 @@ FAULTS = [
     (block(CUBE, ("O1 OH 0 0 0",), P1), "the site O1: 'OH' is no element"),
     (block(CUBE, ("X1 ? 0 0 0",), P1), "the site X1: its label is no element"),
     (block(CUBE, ("CA1 ? 0 0 0",), P1), "the label CA1 can mean Ca or C"),
+    (
+        block(CUBE, ("WAT1 ? 0 0 0",), P1),
+        r"the label WAT1 names a group of atoms \(WAT\); give its type symbol",
+    ),
+    (block(CUBE, ("H2O ? 0 0 0",), P1), r"the label H2O names a group of atoms \(H2O\)"),
+    (
+        block(CUBE, ("OH1 ? 0 0 0",), P1, "_chemical_formula_sum 'H O'"),
+        "1 H of the stated formula have no site",
+    ),
     # The cell.
     (block((4.2, 4.2, "?", 90, 90, 90), SALT, P1), r"the cell length c is \?"),
     (block((4.2, 4.2, 4.2, 90, 90), SALT, P1), r"the cell angle gamma is missing \(_cell_angle_gamma\)"),
@@ -393,15 +407,27 @@ def test_deuterium_is_hydrogen_and_said(read):
         ("OW1", None, "O"),
         ("CO1", "C O", "C"),
         ("NA", "Na Cl", "Na"),
+        ("Wat", "Ca O", "O"),
+        ("OH2", "C O", "O"),
     ],
 )
 def test_a_label_without_a_type_symbol_is_read_by_the_formula(read, label, formula, element):
-    others = {"Ca O": "O9 O .5 .5 .5", "C O": "O9 O .5 .5 .5", "Na Cl": "Cl9 Cl .5 .5 .5"}
+    others = {
+        "Ca O": f"{'Ca9 Ca' if label == 'Wat' else 'O9 O'} .5 .5 .5",
+        "C O": f"{'C9 C' if label == 'OH2' else 'O9 O'} .5 .5 .5",
+        "Na Cl": "Cl9 Cl .5 .5 .5",
+    }
     sites = [f"{label} ? 0 0 0", *([others[formula]] if formula else [])]
     stated = (f"_chemical_formula_sum '{formula}'",) if formula else ()
     (found,) = read(block((4,) * 3 + (90,) * 3, sites, P1, *stated))
     assert found.crystal is not None, found.reason
     assert found.crystal.species[0] == element
+
+
+def test_a_label_of_another_element_than_the_type_symbol_is_said(read):
+    (found,) = read(block((3.5,) * 3 + (90,) * 3, ("Cl1 Na 0 0 0", "M1 Cl .5 .5 .5"), P1))
+    assert found.crystal.species == ("Na", "Cl")
+    assert found.cautions == ("the site Cl1 is Na by its type symbol",)
 
 
 def test_charges_dummies_and_empty_sites_are_no_atoms(read):

@@ -113,6 +113,12 @@ def _crystal(atoms: Atoms, kind: str) -> tuple[Any, list[str]]:
         raise UnreadableError("no cell: a crystal has three lattice vectors")
     if not all(atoms.pbc):
         raise UnreadableError(f"periodic in {int(sum(atoms.pbc))} of 3 directions, which is no crystal")
+    # ASE writes the positions of such a file in axes of its own, eOn in those that lengths and angles define.
+    if kind == "eon" and np.abs(atoms.cell.angles() - 90).max() > 0.01:
+        raise UnreadableError(
+            "it gives the cell by lengths and angles, which leave the axes of its positions open; give lattice vectors, "
+            "as in a POSCAR"
+        )
     species = atoms.get_chemical_symbols()
     for i, symbol in enumerate(species):
         if symbol not in SYMBOLS:

@@ -16,6 +16,8 @@ from mapcsp.structure_files.record import COINCIDENT_ANG, ISOTOPES, UnreadableEr
 FULL_OCCUPANCY = 0.995
 # Rounding moves an atom on a special position by less; a larger step is said.
 ROUNDING_ANG = 0.02
+# Labels of groups of atoms, as in the database of the American Mineralogist: no tungsten, and more than one atom.
+_GROUP_LABEL = re.compile(r"(WAT(?:ER)?|HOH|H2O|OH2|OH|H3O|NH4|NH3|CH3)(?![A-Z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,19 @@ def _element(symbol: str, label: str, formula: dict[str, float] | None, cautions
             raise UnreadableError(f"the site {label}: {symbol!r} is no element from H to Pu")
         element, caution = element_symbol(found[1])
         cautions += [caution] if caution else []
+        named = re.match(r"[A-Z][a-z]?(?![A-Za-z])", label)
+        if named and named[0] in SYMBOLS and named[0] not in (element, found[1]):
+            cautions.append(f"the site {label} is {element} by its type symbol")
         return element
+    if group := _GROUP_LABEL.match(label):
+        centre = group[1][0].upper() if group[1][0] in "NnCc" else "O"
+        # A stated formula is compared with the sites, which shows a hydrogen that has none.
+        if formula is None or centre not in formula:
+            raise UnreadableError(
+                f"the label {label} names a group of atoms ({group[1]}); give its type symbol, and each hydrogen a site"
+            )
+        cautions.append(f"the label {label} is read as {centre}")
+        return centre
     letters = re.match(r"[A-Za-z]*", label)
     word = letters[0] if letters else ""
     choices = [w for w in (word[:2], word[:1]) if w and w.capitalize() in (*SYMBOLS, *ISOTOPES)]

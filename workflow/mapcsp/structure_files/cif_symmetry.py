@@ -14,6 +14,7 @@ import numpy as np
 
 from mapcsp.structure_files.cif_block import CifBlock
 from mapcsp.structure_files.record import UnreadableError
+from mapcsp.symmetry.symbols import read_space_group
 
 if TYPE_CHECKING:
     import gemmi
@@ -53,8 +54,9 @@ ENDINGS = {
     "O2": "2",
     "H": "H",
     "R": "R",
-    "HR": "R",
     "RS": "R",
+    # Rhombohedral, in either axes: the cell tells which.
+    "HR": "",
 }
 
 
@@ -237,6 +239,9 @@ def _by_name(name: str) -> list[gemmi.SpaceGroup]:
         # A short monoclinic name leaves the unique axis open, which the cell tells.
         monoclinic = [s for s in table if s.crystal_system_str() == "monoclinic"]
         choices = [s for s in monoclinic if _short(s.hm) == short] or choices
+    if not choices and (number := read_space_group(base)):
+        # A full symbol, such as `F 41/d -3 2/m`; which of the group's settings, the rest of the file tells.
+        choices = [s for s in table if s.number == number]
     if ending:
         choices = [s for s in choices if s.ext == ending]
     return choices
@@ -244,7 +249,9 @@ def _by_name(name: str) -> list[gemmi.SpaceGroup]:
 
 def _split_name(name: str) -> tuple[str, str]:
     """A name without its ending for a setting, and this ending as in the tables; empty if there is none."""
-    text = re.sub(r"\s+", " ", name.replace("_", "").replace("'", "").strip())
+    text = re.sub(r"\s+", " ", re.sub(r"[_'~]", "", name).strip())
+    # SHELX writes screw axes as `P2(1)/c`.
+    text = re.sub(r"([2346])\(([1-5])\)", r"\1\2", text)
     if found := re.fullmatch(r"(.+?)\s*:\s*([12HR]|HR)", text, re.IGNORECASE):
         return found[1], ENDINGS[found[2].upper()]
     if found := re.fullmatch(r"(.+?)\s*\(?origin\s*(?:choice\s*)?([12])\)?", text, re.IGNORECASE):

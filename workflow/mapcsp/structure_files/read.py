@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import json
 import lzma
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 _POSCAR_NAME = re.compile(
     r".*(poscar|contcar).*|.*\.vasp|(chgcar|chg|locpot|aeccar|parchg|elfcar).*", re.IGNORECASE
 )
+# How compressed files begin.
+_PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
 EXPECTED = "give an ordered crystal as CIF, POSCAR or another file with a cell"
 
 
@@ -45,8 +49,6 @@ def read_crystals(path: Path, elements: Sequence[str] = ()) -> list[ReadCrystal]
         found = _read(path, elements)
     except UnreadableError as error:
         found = [ReadCrystal("", None, str(error))]
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise UserError(f"{path} cannot be read ({error}); {EXPECTED}") from None
     several = len(found) > 1
     return [replace(c, name=f"{path}#{i}" if several else str(path)) for i, c in enumerate(found, 1)]
 
@@ -74,7 +76,7 @@ def from_pymatgen(structure: Structure) -> ReadCrystal:
 
 def _read(path: Path, elements: Sequence[str]) -> list[ReadCrystal]:
     text = _text(path)
-    name = path.name.removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
+    name = re.sub(r"\.(gz|bz2|xz)$", "", path.name, flags=re.IGNORECASE)
     if name.lower().endswith((".cif", ".mcif")) or re.match(
         r"(\s*#.*\n|\s*\n)*\s*data_", text, re.IGNORECASE
     ):
@@ -82,7 +84,7 @@ def _read(path: Path, elements: Sequence[str]) -> list[ReadCrystal]:
     # Which of both a file `x.vasp` is, its content says; OUTCAR and the like are ASE's.
     if _POSCAR_NAME.fullmatch(name):
         return [read_poscar(text, elements)]
-    if name.lower().endswith((".json", ".mson")) and (found := _from_json(text)):
+    if name.lower().endswith((".json", ".jsonl", ".mson")) and (found := _from_json(text)):
         return found
     try:
         return read_with_ase(path, text, elements)
@@ -93,35 +95,63 @@ def _read(path: Path, elements: Sequence[str]) -> list[ReadCrystal]:
 
 
 def _text(path: Path) -> str:
-    openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    with openers.get(path.suffix, open)(path, "rb") as handle:  # type: ignore[operator]
-        raw = handle.read()
+    """Text of a file, unpacked whatever its name, its lines ended as on any machine; raises UnreadableError."""
     try:
-        return str(raw.decode("utf-8-sig"))
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"the file cannot be opened ({error.strerror or error})") from None
+    unpack = next((f for mark, f in _PACKED.items() if raw.startswith(mark)), None)
+    try:
+        raw = raw if unpack is None else unpack(raw)
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+        raise UnreadableError(f"the compressed file is damaged ({error})") from None
+    # Windows calls UTF-16 "Unicode".
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = raw.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError:
         # Names of authors in older files; everything that is read here is ASCII.
-        return str(raw.decode("latin-1"))
+        text = raw.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _from_json(text: str) -> list[ReadCrystal]:
-    """Structures that pymatgen wrote; empty if the file holds none, such as one of ASE's."""
+    """Structures that pymatgen wrote, in one document or one a line; empty if there is none, as in a file of ASE's."""
+    try:
+        content = [json.loads(text)]
+    except ValueError as error:
+        try:
+            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError:
+            raise UnreadableError(f"not JSON ({error})") from None
+    entries = [entry for document in content for entry in _entries(document)]
+    return [_from_entry(entry) for entry in entries] if any(entries) else []
+
+
+def _entries(content: object) -> list[dict[str, Any] | None]:
+    """Dictionaries of structures, however deep in lists and documents; None for an entry of a list that holds none."""
+    if isinstance(content, list):
+        found = [_entries(entry) for entry in content]
+        return [e for several in found for e in several or [None]] if any(any(f) for f in found) else []
+    if not isinstance(content, dict):
+        return []
+    if {"lattice", "sites"} <= set(content):
+        return [content]
+    # The documents of a database hold other structures beside the one that they are about.
+    if isinstance(content.get("structure"), dict):
+        return _entries(content["structure"])
+    return [entry for value in content.values() for entry in _entries(value)]
+
+
+def _from_entry(entry: dict[str, Any] | None) -> ReadCrystal:
     from pymatgen.core import Structure
 
+    if entry is None:
+        return ReadCrystal("", None, "an entry without a structure")
     try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise UnreadableError(f"not JSON ({error})") from None
-    entries = content if isinstance(content, list) else [content]
-    plain = [e.get("structure", e) if isinstance(e, dict) else e for e in entries]
-    if not plain or not all(isinstance(e, dict) and {"lattice", "sites"} <= set(e) for e in plain):
-        return []
-    found = []
-    for entry in plain:
-        try:
-            found.append(_from_pymatgen(Structure.from_dict(entry)))
-        except (UnreadableError, ValueError, KeyError, TypeError) as error:
-            found.append(ReadCrystal("", None, str(error)))
-    return found
+        return _from_pymatgen(Structure.from_dict(entry))
+    except (UnreadableError, ValueError, KeyError, TypeError) as error:
+        return ReadCrystal("", None, str(error))
 
 
 def _from_pymatgen(structure: Structure) -> ReadCrystal:
