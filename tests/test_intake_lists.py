@@ -53,6 +53,16 @@ LISTS: dict[str, tuple[str | bytes, Asked]] = {
     "Excel's line sep, quoted": ('"sep=;"\r\nformula;z\r\nNaCl;\r\nTiO2;\r\n', SALT),
     "Excel's line sep, tab": ("sep=\t\nformula\tz\nNaCl\t\nTiO2\t\n", SALT),
     "Excel's Unicode text": ("Formula\tEnergy\r\nNaCl\t1\r\nTiO2\t2\r\n".encode("utf-16"), SALT),
+    "pandas, printed": ("    formula  z  energy\n0      NaCl  4    -3.2\n10     TiO2  2    -9.1\n", CONTENTS_OF_CELLS),
+    "pandas, printed, one column": ("  formula\n0    NaCl\n1    TiO2\n", SALT),
+    "Markdown's emphasis": ("| **Formula** |\n|---|\n| `NaCl` |\n| **TiO2** |\n", SALT),
+    "quotes of a script": ("formula\n'NaCl'\n“TiO2”\n", SALT),
+    "a whole data frame of the Materials Project": (
+        "nsites,composition,composition_reduced,formula_pretty,formula_anonymous,material_id,symmetry.number\n"
+        "8,Na4 Cl4,Na1 Cl1,NaCl,AB,mp-1,225\n6,Ti2 O4,Ti1 O2,TiO2,AB2,mp-2,136\n",
+        NAMED,
+    ),
+    "a content beside its reduced formula": ("formula,pretty_formula\nNa4Cl4,NaCl\nTi2O4,TiO2\n", SALT),
     "big-endian UTF-16": (b"\xfe\xff" + "formula\nNaCl\nTiO2\n".encode("utf-16-be"), SALT),
     "UTF-32": ("formula\nNaCl\nTiO2\n".encode("utf-32"), SALT),
     "byte order mark": ("\ufeffFormula;\r\nNaCl;\r\nTiO2;\r\n", SALT),
@@ -136,8 +146,8 @@ def test_a_list_with_a_header_is_never_told_that_it_has_none(tmp_path, header):
     ("data", "reason"),
     [
         (
-            "formula_pretty,composition\nNaCl,Na4 Cl4\n",
-            "several columns for formulas, 'formula_pretty', 'composition'",
+            "formula,cell content\nNaCl,true\n",
+            "several columns for formulas, 'formula', 'cell content'",
         ),
         ("formula,Formula\nNaCl,NaCl\n", "several columns for formulas, 'formula', 'Formula'; expected one"),
         ("id,energy\na,1\n", r"no column `formula` \(its columns are 'id', 'energy'\); name that column"),
@@ -240,6 +250,8 @@ def test_a_formula_is_read_in_any_usual_notation(text, amounts):
         ("[PF6]-", "charges and oxidation states"),
         ("Ca²⁺", "charges and oxidation states"),
         ("SO4<sup>2-</sup>", "charges and oxidation states"),
+        ("FeIIO", "II is a roman numeral, an oxidation state"),
+        ("FeIII2O3", "II is a roman numeral, an oxidation state"),
         ("Fe(III)2O3", "a roman numeral in brackets is an oxidation state"),
         ("Cu(I)", "a roman numeral in brackets is an oxidation state"),
         (
@@ -329,6 +341,15 @@ def test_how_a_formula_was_read_is_said_and_what_to_do(tmp_path):
 def test_a_wrong_word_in_the_column_content_is_refused(tmp_path):
     (rejected,) = check(tmp_path, "formula,content\nTi2O4,perhaps\n").rejected
     assert rejected.reason == "content is 'perhaps', expected true, false or nothing; fix it"
+
+
+def test_spreadsheets_of_other_languages_say_content_in_theirs(tmp_path):
+    entries = accept(tmp_path, "formula;content\nNa2O2;WAHR\nTi2O4;FALSCH\nK2O2;VRAI\n")
+    assert [(e.formula, e.read_as) for e in entries] == [
+        ("NaO", "content"),
+        ("Ti2O4", "formula"),
+        ("KO", "content"),
+    ]
 
 
 def test_the_reading_is_a_column_of_accepted_csv(tmp_path):

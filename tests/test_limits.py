@@ -7,6 +7,7 @@ import pytest
 from mapcsp.api.formulas import formula_entries
 from mapcsp.api.predictions import symmetry
 from mapcsp.errors import UserError
+from mapcsp.formulas.intake import reading_notes
 from mapcsp.records import SymmetryPrediction
 from mapcsp.resources import resource_path
 from mapcsp.settings import IntakeSettings, SymmetrySettings, parse_settings
@@ -202,6 +203,31 @@ def test_advice_about_the_size_of_a_cell_is_true(formula, z, space_group, says, 
     if z is None:
         with pytest.raises(UserError):
             formula_entries(formula, z, space_group, IntakeSettings(max_atoms=atoms - 1))
+
+
+@pytest.mark.parametrize(
+    ("formula", "z", "space_group", "primitive"),
+    [("NaCl", 4, 225, 1), ("MgAl2O4", 8, 227, 2), ("CaCO3", 6, 167, 2), ("Fe", 2, 229, 1)],
+)
+def test_a_z_of_the_conventional_cell_is_told_from_that_of_the_primitive_one(
+    formula, z, space_group, primitive
+) -> None:
+    says = f"z = {z} in the conventional cell is z = {primitive} in the primitive one"
+    with pytest.raises(UserError, match=says):
+        formula_entries(formula, z, space_group)
+    (entry,) = formula_entries(formula, primitive, space_group, IntakeSettings(max_atoms=24))
+    assert entry.z_allowed == (primitive,)
+
+
+def test_a_z_that_fits_both_cells_is_noted() -> None:
+    entries = formula_entries("Si", 8, 227)
+    (note,) = reading_notes(entries)
+    assert note.endswith(
+        "Si; z = 8 in the conventional cell is z = 2 in the primitive one, which counts here"
+    )
+    assert (
+        reading_notes(formula_entries("Si", 2, 227)) == reading_notes(formula_entries("TiO2", 2, 136)) == ()
+    )
 
 
 def test_a_cap_that_the_features_cannot_hold_is_said_at_once() -> None:

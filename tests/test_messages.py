@@ -42,7 +42,7 @@ FILES = {
     "empty.csv": "",
     "bad.csv": "formula\nNa(Cl\nXx2\n",
     "typo.csv": "fromula,z\nNaCl,1\n",
-    "two.csv": "formula_pretty,composition\nNaCl,Na4 Cl4\n",
+    "two.csv": "formula,Formula\nNaCl,Na4Cl4\n",
     "table.parquet": b"PAR1rest",
     "no_formula.csv": "id,z\na,1\n",
     "sheet.xlsx": b"PK\x03\x04rest",
@@ -114,7 +114,7 @@ COMMANDS = {
         ),
         (
             "predict --list two.csv",
-            "several columns for formulas, 'formula_pretty', 'composition'; expected one",
+            "several columns for formulas, 'formula', 'Formula'; expected one",
         ),
         ("predict --list table.parquet", "table.parquet is a parquet table, expected text; write it as CSV"),
         ("predict --list sheet.xlsx", "sheet.xlsx is a spreadsheet or archive.*save it as CSV UTF-8"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import gcd
 
 from mapcsp.composition import Amounts
+from mapcsp.crystals import space_group_symbol
 from mapcsp.formulas.wording import RowError
 from mapcsp.symmetry.cell_sizes import z_probabilities
 from mapcsp.symmetry.feasible import LARGEST_Z, can_hold, least_z
@@ -28,9 +29,8 @@ def allowed_z(
 
     if z is not None and fits(z):
         if z * unit > limit:
-            raise RowError(
-                f"{_units(z, formula)} {z * unit} atoms in the primitive cell; {_raise_to(z * unit, limit)}delete the row"
-            )
+            cell = f"{z * unit} atoms in the primitive cell{of_conventional(z, space_group, content)}"
+            raise RowError(f"{_units(z, formula)} {cell}; {_raise_to(z * unit, limit)}delete the row")
         return (z,)
     found = tuple(n for n in range(1, limit // unit + 1) if fits(n))
     if z is None and found:
@@ -72,11 +72,21 @@ def _of_space_group(
     if z is None:
         holds = f"space group {space_group} holds {formula} with {cell} at least"
         return f"{holds}; {_raise_to(least * unit, limit)}correct space_group"
-    refused += f" with z = {z} (no Wyckoff positions add up to it)"
+    refused += f" with z = {z} (no Wyckoff positions add up to it{of_conventional(z, space_group, content)})"
     if found:
         return f"{refused}; it could with z = {', '.join(map(str, found))}; correct space_group or z"
     advice = _raise_to(least * unit, limit).replace(", or ", f" and z to {least}, or ")
     return f"{refused}; the least that it could is {cell}; {advice}correct space_group or z"
+
+
+def of_conventional(z: int, space_group: int | None, content: tuple[int, ...]) -> str:
+    """The z in the primitive cell, if the one given may be that of the conventional cell of a centred group; else empty."""
+    if space_group is None:
+        return ""
+    cells = {"F": 4, "R": 3, "I": 2, "A": 2, "C": 2}.get(space_group_symbol(space_group)[0], 1)
+    if cells == 1 or z % cells or not can_hold(space_group, tuple(sorted(z // cells * n for n in content))):
+        return ""
+    return f"; z = {z} in the conventional cell is z = {z // cells} in the primitive one, which counts here"
 
 
 def _units(z: int, formula: str) -> str:

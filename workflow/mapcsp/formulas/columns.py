@@ -15,11 +15,10 @@ COLUMNS = ("formula", "id", "z", "space_group", "content")
 # Names of each column, the preferred ones first; capitals, blanks, dots and dashes do not count. A Z of the conventional
 # cell, as CIF has it, is none of them.
 FORMULA_NAMES = """
-formula formulas formulae reduced_formula formula_reduced formula_pretty pretty_formula chemical_formula
-chemical_formula_reduced chemical_formula_pretty formula_sum chemical_formula_sum chemical_formula_descriptive
-chemical_formula_structural structural_formula molecular_formula empirical_formula chem_formula composition compositions
-chemical_composition composition_reduced reduced_composition comp compound compounds chemical_compound stoichiometry
-material materials
+reduced_formula formula_reduced formula_pretty pretty_formula chemical_formula_reduced chemical_formula_pretty
+composition_reduced reduced_composition formula formulas formulae chemical_formula formula_sum chemical_formula_sum
+chemical_formula_descriptive chemical_formula_structural structural_formula molecular_formula empirical_formula chem_formula
+composition compositions chemical_composition comp compound compounds chemical_compound stoichiometry material materials
 """
 CONTENT_NAMES = """
 full_formula unit_cell_formula cell_formula formula_full formula_unit_cell cell_content unit_cell_content
@@ -42,6 +41,8 @@ NAMES = {
     "space_group": SPACE_GROUP_NAMES.split(),
     "content": ["content", "is_content", "read_as"],
 }
+# Such a column beside one of formulas may say whether they are contents.
+EITHER = {"cellcontent", "unitcellcontent"}
 _ROLE = {name.replace("_", ""): role for role, names in NAMES.items() for name in names}
 _PLACE = {name.replace("_", ""): place for names in NAMES.values() for place, name in enumerate(names)}
 
@@ -63,8 +64,8 @@ class Header:
 def read_header(path: object, cells: Sequence[str]) -> Header | None:
     """Header that a row of cells is; None if it names no column of formulas.
 
-    Where several columns could be the id or the space group, the first of NAMES is taken. Raises UserError, naming `path`,
-    if two columns could be the formula, or one name stands twice.
+    Where several columns could be the formula, the id or the space group, the first of NAMES is taken. Raises UserError,
+    naming `path`, if two columns could be z or the content, or one name stands twice.
     """
     found: dict[str, list[int]] = {role: [] for role in COLUMNS}
     for place, cell in enumerate(cells):
@@ -76,7 +77,7 @@ def read_header(path: object, cells: Sequence[str]) -> Header | None:
     for role, places in found.items():
         places.sort(key=lambda place: _PLACE[_key(cells[place])])
         if (
-            role in ("formula", "z", "content")
+            (role in ("z", "content") or {_key(cells[p]) for p in places} & EITHER)
             and len(places) > 1
             or len({_key(cells[p]) for p in places}) < len(places)
         ):

@@ -27,9 +27,11 @@ from mapcsp.symmetry.symbols import no_space_group, read_space_group
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 # Spreadsheets and pandas write a column of whole numbers with gaps as 2.0.
 WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(\.0{1,6})?")
-# What the column `content` may say.
-YES = frozenset(("true", "t", "yes", "y", "1", "1.0", "content", "cell"))
-NO = frozenset(("false", "f", "no", "n", "0", "0.0", "formula"))
+# What the column `content` may say; spreadsheets write it in the language of their user.
+YES = frozenset(
+    ("true", "t", "yes", "y", "1", "1.0", "content", "cell", "wahr", "ja", "vrai", "oui", "verdadero", "vero")
+)
+NO = frozenset(("false", "f", "no", "n", "0", "0.0", "formula", "falsch", "nein", "faux", "non", "falso"))
 
 
 @dataclass(frozen=True)

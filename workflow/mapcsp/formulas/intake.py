@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mapcsp.errors import UserError
+from mapcsp.formulas.cell_limits import of_conventional
 from mapcsp.formulas.entries import EntryBuilder
 from mapcsp.formulas.parse import parse_formula
 from mapcsp.formulas.rows import read_rows
@@ -66,10 +67,12 @@ def check_formula_list(path: Path, settings: IntakeSettings) -> CheckedList:
 
 
 def reading_notes(entries: Iterable[FormulaEntry]) -> tuple[str, ...]:
-    """How formulas were read that could have been meant as the content of a cell or as a formula; a sentence a reading.
+    """How formulas were read that could have been meant as the content of a cell or as a formula, and each z that could have
+    been meant for the conventional cell; a sentence a reading.
 
     entries: of which the reading was left open.
     """
+    entries = list(entries)
     doubtful = [entry for entry in entries if gcd(*parse_formula(entry.as_given).values()) > 1]
     contents = [entry for entry in doubtful if entry.read_as == "content"]
     formulas = [entry for entry in doubtful if entry.read_as == "formula"]
@@ -80,6 +83,14 @@ def reading_notes(entries: Iterable[FormulaEntry]) -> tuple[str, ...]:
     if formulas:
         units = [f"{printable(e.as_given, 40)} (z counts {e.formula})" for e in formulas]
         notes.append(f"read as a formula: {_some(units)}; {ADVICE['formula']}")
+    counted = [
+        f"{printable(e.as_given, 40)}{meant}"
+        for e in entries
+        if e.z_given
+        and (meant := of_conventional(e.z_allowed[0], e.space_group, tuple(n for _, n in e.amounts)))
+    ]
+    if counted:
+        notes.append(f"z counts formula units in the primitive cell: {_some(counted)}")
     return tuple(notes)
 
 

@@ -19,6 +19,8 @@ _TYPOGRAPHY = str.maketrans(
         **dict.fromkeys("•∙⋅・●×*", "·"),
     }
 )
+# `**TiO2**`, `'TiO2'`: emphasis and quotes of Markdown and of scripts.
+_QUOTED = re.compile(r"(?P<mark>\*\*?|__?|`+|['\"])(?P<inside>[A-Z(\[$].*?)(?P=mark)|[“‘](?P<curly>.*)[”’]")
 _MARKUP = (
     (re.compile(r"\$([^$]*)\$"), r"\1"),
     (re.compile(r"</?su[b]>|</?SU[B]>"), ""),
@@ -30,6 +32,8 @@ _MARKUP = (
 )
 # Roman numerals in brackets would be read as iodine and vanadium.
 _OXIDATION_STATE = re.compile(r"[A-Za-z]\s*\((?:II|III|IV|VI{1,3}|[IV]\)(?![0-9]))")
+# No compound has its iodine written twice.
+_BARE_OXIDATION_STATE = re.compile(r"II(?![a-z])")
 _CHARGE = re.compile(r"<sup>|\^|[⁺⁻]|[+-]$|[0-9][+-]|[+-][0-9]*[\])]|[A-Za-z)\]][+-](?=[A-Z]|$)")
 _VARIABLE = re.compile(r"(?:[0-9][+\-−–±]\s*|[+\-−–±]\s*[0-9.]*|(?<=[a-z)\]])(?!y))[xyδ](?![a-z])")
 # Molecules that crystals hold as guests: after a point, a number in front of them counts them.
@@ -54,7 +58,9 @@ def plain_notation(text: str) -> str:
 
     Raises RowError for charges, oxidation states and unknown amounts.
     """
-    plain = text.translate(_TYPOGRAPHY).strip()
+    quoted = _QUOTED.fullmatch(text.strip())
+    plain = (quoted["inside"] or quoted["curly"]) if quoted else text
+    plain = plain.translate(_TYPOGRAPHY).strip()
     if re.search(r"[\\$<_&]", plain):
         for pattern, replacement in _MARKUP:
             plain = pattern.sub(replacement, plain)
@@ -66,6 +72,8 @@ def plain_notation(text: str) -> str:
         raise not_a_formula(
             text, "a roman numeral in brackets is an oxidation state, which is no part of a formula"
         )
+    if _BARE_OXIDATION_STATE.search(plain):
+        raise not_a_formula(text, "II is a roman numeral, an oxidation state, which is no part of a formula")
     if _CHARGE.search(plain):
         place = next(i for i, c in enumerate(plain) if c in "+-^⁺⁻<")
         raise not_a_formula(

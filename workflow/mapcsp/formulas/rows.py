@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -102,6 +102,7 @@ def read_rows(path: Path) -> RowsOfList:
     """
     with _open(path) as handle:
         lines, delimiter, remark = _content_lines(path, handle)
+    lines = _at_tabs(lines)
     for pattern, kind in TEXT_FORMATS:
         if lines and pattern.match(lines[0].text):
             raise UserError(f"{path} is {kind}")
@@ -268,6 +269,13 @@ def _try_cells(text: str, delimiter: str | None) -> list[str]:
         return _cells(text, delimiter) if len(text) <= MAX_LINE_CHARACTERS else []
     except RowError:
         return []
+
+
+def _at_tabs(lines: list[Line]) -> list[Line]:
+    """A table as pandas prints it, with an index and columns apart by blanks, cut by tabs; any other as it is."""
+    if len(lines) < 2 or lines[0].text[:2] != "  " or not re.match(r"[0-9]+ {2,}\S", lines[1].text):
+        return lines
+    return [replace(line, text=re.sub(" {2,}", "\t", line.text.rstrip())) for line in lines]
 
 
 def _whole_row(lines: list[Line], place: int, delimiter: str | None, n_columns: int) -> tuple[Line, int]:
