@@ -76,6 +76,9 @@ SETTINGS = [
     (HEXAGONAL_CALCITE, CALCITE_IN_HEXAGONAL_AXES, NAME.format("R-3cH"), {"Ca": 6, "C": 6, "O": 18}, 167),
     (CUBIC_SI, ("Si1 Si 0 0 0",), NAME.format("F 41/d -3 2/m :1"), {"Si": 8}, 227),
     (HEXAGONAL_CALCITE, CALCITE_IN_HEXAGONAL_AXES, NAME.format("R -3 c HR"), {"Ca": 6, "C": 6, "O": 18}, 167),
+    ((5, 6, 7, 90, 90, 90), ("Na1 Na .1 .2 .3",), NAME.format("P 21/n 21/m 21/a"), {"Na": 8}, 62),
+    ((5, 5, 7, 90, 90, 90), ("Na1 Na 0 0 0",), NAME.format("P 42/m 21/n 2/m"), {"Na": 2}, 139),
+    (SALT_CELL, SALT, "_space_group_name_H-M 'F m -3 m'", {"Na": 4, "Cl": 4}, 225),
     (HEXAGONAL_CALCITE, CALCITE_IN_HEXAGONAL_AXES, NAME.format("R -3 2/c"), {"Ca": 6, "C": 6, "O": 18}, 167),
     ((5, 6, 7, 90, 100, 90), ("Na1 Na .1 .2 .3",), NAME.format("P2(1)/c"), {"Na": 4}, 14),
     ((5, 6, 7, 90, 100, 90), ("Na1 Na .1 .2 .3",), NAME.format("P 1 2~1~/c 1"), {"Na": 4}, 14),
@@ -347,6 +350,15 @@ FAULTS = [
         block(CUBIC_SI, SALT, "_space_group_name_Schoenflies Oh^9"),
         r"stated only as 'Oh\^9' \(_space_group_name_schoenflies\); name the space group",
     ),
+    (
+        block(
+            CUBIC_SI,
+            SALT,
+            "loop_\n_space_group_symop_ssg_operation_algebraic\nx1,x2,x3,x4\n-x1,-x2,-x3,-x4\n",
+        ),
+        "stated only as 'x1,x2,x3,x4'",
+    ),
+    (block(CUBIC_SI, SALT, "_symmetry_group_number 225"), "stated only as '225'"),
     (block(CUBIC_SI, SALT, "_symmetry_cell_setting cubic"), "stated only as 'cubic'"),
     (
         block(CUBIC_SI, SALT, NAME.format("F m -3 m"), "_space_group_name_H-M_alt 'P m -3 m'"),

@@ -14,7 +14,6 @@ import numpy as np
 
 from mapcsp.structure_files.cif_block import CifBlock
 from mapcsp.structure_files.record import UnreadableError
-from mapcsp.symmetry.symbols import read_space_group
 
 if TYPE_CHECKING:
     import gemmi
@@ -28,18 +27,14 @@ NAMES = (
     "_symmetry_space_group_name_h-m",
     "_space_group_name_h-m_full",
     "_space_group_name_h-m_ref",
+    # No names of the dictionary, but of programs.
+    "_space_group_name_h-m",
+    "_symmetry_space_group_name_h-m_alt",
 )
 NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
-# What tells that there is symmetry, but not which operations; they are refused where they stand alone.
-INCOMPLETE = (
-    "_space_group_name_schoenflies",
-    "_space_group_crystal_system",
-    "_symmetry_cell_setting",
-    "_space_group_laue_class",
-    "_space_group_point_group_h-m",
-    "_space_group_magn_name_bns",
-    "_space_group_magn_number_bns",
-)
+# What says nothing, or says that there is no more than the lattice; any other item of the symmetry that is not understood
+# tells that there is one.
+NO_SYMMETRY = ("", "triclinic", "p 1", "p1", "1", "x,y,z", "x1,x2,x3")
 SYSTEM_CODE = "_space_group_it_coordinate_system_code"
 # A cell that an operation changes by more than this share of its edges has not that symmetry: a hexagonal cell is not
 # rhombohedral. Measured cells keep their symmetry by constraint, so that a smaller departure is a mistake or a choice.
@@ -85,7 +80,10 @@ def possible_settings(block: CifBlock, lattice_ang: np.ndarray, cautions: list[s
     if fault:
         cautions.append(f"{fault}; the listed operations are used")
     if listed is None and not named:
-        stated = next((n for n in INCOMPLETE if block.text(n).lower() not in ("", "triclinic")), "")
+        items = (
+            n for n in block.columns if n.startswith(("_space_group", "_symmetry")) and not n.endswith("_id")
+        )
+        stated = next((n for n in items if block.text(n).lower() not in NO_SYMMETRY), "")
         if stated:
             raise UnreadableError(
                 f"its symmetry is stated only as {block.text(stated)!r} ({stated}); name the space group or list its "
@@ -231,7 +229,11 @@ def _by_name(name: str) -> list[gemmi.SpaceGroup]:
 
     base, ending = _split_name(name)
     # Old databases put the bar behind its number: `FD3-M`.
-    spellings = (base, re.sub(r"(\d)-(?=[a-z]|$)", r"-\1", base.replace(" ", ""), flags=re.IGNORECASE))
+    spellings = (
+        base,
+        re.sub(r"(\d)-(?=[a-z]|$)", r"-\1", base.replace(" ", ""), flags=re.IGNORECASE),
+        _of_full(base),
+    )
     found = next((s for b in spellings if (s := gemmi.find_spacegroup_by_name(b)) is not None), None)
     table = list(gemmi.spacegroup_table())
     choices = [s for s in table if found is not None and s.number == found.number and s.hm == found.hm]
@@ -239,12 +241,17 @@ def _by_name(name: str) -> list[gemmi.SpaceGroup]:
         # A short monoclinic name leaves the unique axis open, which the cell tells.
         monoclinic = [s for s in table if s.crystal_system_str() == "monoclinic"]
         choices = [s for s in monoclinic if _short(s.hm) == short] or choices
-    if not choices and (number := read_space_group(base)):
-        # A full symbol, such as `F 41/d -3 2/m`; which of the group's settings, the rest of the file tells.
-        choices = [s for s in table if s.number == number]
     if ending:
         choices = [s for s in choices if s.ext == ending]
     return choices
+
+
+def _of_full(name: str) -> str:
+    """The short symbol of a full one: `F 41/d -3 2/m` is F d -3 m, `P 42/m 21/n 2/m` is P 42/m n m."""
+    parts = name.split()
+    # Only the main axis of tetragonal and hexagonal groups keeps its rotation.
+    kept = 2 if len(parts) > 1 and parts[1][0] in "46" and "-3" not in parts else 1
+    return " ".join([*parts[:kept], *(re.sub("^[2346][1-5]?/", "", part) for part in parts[kept:])])
 
 
 def _split_name(name: str) -> tuple[str, str]:
