@@ -343,6 +343,16 @@ def test_a_wrong_word_in_the_column_content_is_refused(tmp_path):
     assert rejected.reason == "content is 'perhaps', expected true, false or nothing; fix it"
 
 
+def test_a_tab_that_is_missing_behind_a_quote_is_shown_in_letters(tmp_path):
+    (row,) = check(tmp_path, 'formula\tid\n"NaCl"9\ta\n').rejected
+    assert row.reason == "the row is not CSV ('\\t' expected after '\"'); fix its quotes or delete it"
+
+
+def test_whole_numbers_may_have_a_decimal_comma(tmp_path):
+    (entry,) = accept(tmp_path, "formula;z;space_group\nNaCl;1,0;225,00\n")
+    assert (entry.z_allowed, entry.space_group) == ((1,), 225)
+
+
 def test_spreadsheets_of_other_languages_say_content_in_theirs(tmp_path):
     entries = accept(tmp_path, "formula;content\nNa2O2;WAHR\nTi2O4;FALSCH\nK2O2;VRAI\n")
     assert [(e.formula, e.read_as) for e in entries] == [

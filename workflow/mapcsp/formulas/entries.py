@@ -25,8 +25,8 @@ from mapcsp.settings import IntakeSettings
 from mapcsp.symmetry.symbols import no_space_group, read_space_group
 
 ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-# Spreadsheets and pandas write a column of whole numbers with gaps as 2.0.
-WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(\.0{1,6})?")
+# Spreadsheets and pandas write a column of whole numbers with gaps as 2.0, or 2,0.
+WHOLE_NUMBER = re.compile(r"([0-9]{1,9})([.,]0{1,6})?")
 # What the column `content` may say; spreadsheets write it in the language of their user.
 YES = frozenset(
     ("true", "t", "yes", "y", "1", "1.0", "content", "cell", "wahr", "ja", "vrai", "oui", "verdadero", "vero")

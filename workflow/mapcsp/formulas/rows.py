@@ -226,7 +226,9 @@ def _cells(text: str, delimiter: str | None) -> list[str]:
     try:
         return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter, strict=True), [])]
     except csv.Error as error:
-        raise RowError(f"the row is not CSV ({error}); fix its quotes or delete it") from None
+        raise RowError(
+            f"the row is not CSV ({printable(str(error), 100)}); fix its quotes or delete it"
+        ) from None
 
 
 def _find_layout(path: Path, lines: list[Line], delimiter: str | None, remark: str) -> tuple[Layout, int]:
