@@ -30,7 +30,7 @@ def test_one_group_with_two_contents_of_the_cell_is_two_answers() -> None:
 
 def test_two_groups_that_no_match_joins_are_two_answers_whatever_the_tolerance() -> None:
     cubic, hexagonal = known.close_packed_sodium()
-    # The 19th neighbour of the cubic stacking is .37 Å farther: 0.25 Å of tolerance does not tell them apart, the match does.
+    # The 19th neighbour of the cubic stacking is .37 Å farther: 0.25 Å of tolerance is too much to see it, the match does.
     gap_ang = np.abs(average_distances(cubic) - average_distances(hexagonal)).max()
     assert 2 * 0.1 < gap_ang < 2 * 0.25
     assert group_duplicates(found(cubic, hexagonal), [-1.3, -1.3001], 0.25) == [1, 0]
@@ -38,8 +38,8 @@ def test_two_groups_that_no_match_joins_are_two_answers_whatever_the_tolerance()
 
 @pytest.mark.parametrize(("symprec_ang", "expected"), [(0.077, [0, 0]), (0.075, [0, 1])])
 def test_distances_of_two_groups_may_differ_by_twice_the_tolerance(symprec_ang, expected) -> None:
-    # Oxygen moves by .07 Å and the edges grow by 1.5 %, which is .152 Å at the farthest neighbour; the match takes no account
-    # of the edges.
+    # Oxygen moves by .07 Å and the edges grow by 1.5 %, which is .152 Å at the farthest neighbour; the match leaves edges
+    # out of account.
     pair = found(known.perovskite(), known.tilted_perovskite(0.07, 3.905 * 1.015))
     gap_ang = np.abs(average_distances(pair[0].primitive) - average_distances(pair[1].primitive)).max()
     assert 2 * 0.075 < gap_ang < 2 * 0.077
