@@ -39,13 +39,13 @@ def why(text: str) -> str:
 # Words
 
 
-@pytest.mark.parametrize("word", "true t yes y 1 1.0 content cell TRUE Cell".split())
+@pytest.mark.parametrize("word", ["true", "t", "yes", "y", "1", "1.0", "content", "cell", "TRUE", "Cell"])
 def test_every_word_for_a_content_is_read(tmp_path, word) -> None:
     (entry,) = check(tmp_path, f"formula,content\nNa2O2,{word}\n").accepted
     assert (entry.formula, entry.z_allowed) == ("NaO", (2,))
 
 
-@pytest.mark.parametrize("word", "false f no n 0 0.0 formula FALSE Formula".split())
+@pytest.mark.parametrize("word", ["false", "f", "no", "n", "0", "0.0", "formula", "FALSE", "Formula"])
 def test_every_word_for_a_formula_is_read(tmp_path, word) -> None:
     (entry,) = check(tmp_path, f"formula,content\nTi2O4,{word}\n").accepted
     assert (entry.formula, entry.read_as) == ("Ti2O4", "formula")
@@ -152,8 +152,8 @@ def test_whole_amounts_are_found_within_their_precision_alone() -> None:
 
 def test_at_most_three_readings_of_other_capitals_are_named() -> None:
     assert other_capitals("NACL")[0] == "NaCl" and set(other_capitals("CO2")) == {"CO2", "Co2"}
-    # Also COSI2, of which the fourth is not named.
-    assert other_capitals("cosi2") == ("CoSi2", "COSi2", "CoSI2")
+    # With the fewest elements first; CoSI2 and COSI2 would be the next.
+    assert other_capitals("cosi2") == ("CoSi2", "COSi2", "COsI2")
 
 
 # Columns
@@ -239,7 +239,20 @@ def test_generated_lists_are_the_same_ever_after() -> None:
     """Benchmarks of scale compare runs of one list: its formulas may not change with the code."""
     found = list(islice(neutral_formulas(1, 12), 400))
     assert found[:12] == (
-        "Ho5SiAs4 CeMn3Ge3O5 SrAu3S Cd3Pb2Se2 GaTcO5 ThPt4Se4 TaOs2Se3 MnO2 Fe2Au2Se3 CuMo4As4 FeMoSe4 Hg2As".split()
+        [
+            "Ho5SiAs4",
+            "CeMn3Ge3O5",
+            "SrAu3S",
+            "Cd3Pb2Se2",
+            "GaTcO5",
+            "ThPt4Se4",
+            "TaOs2Se3",
+            "MnO2",
+            "Fe2Au2Se3",
+            "CuMo4As4",
+            "FeMoSe4",
+            "Hg2As",
+        ]
     )
     anions = [[s for s in formula_amounts(f) if s in generate.ANIONS] for f in found]
     # One anion in each, and one to three other elements, two of them mostly.
