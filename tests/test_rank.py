@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mapcsp.crystals import to_structure
 from mapcsp.errors import StoreError
 from mapcsp.metrics.match import STRICT, match_rms
+from mapcsp.provenance import file_sha256, value_hash, versions
 from mapcsp.ranking import load_ranker, rank_example, rank_formula, rank_pool, run_rank
 from mapcsp.ranking.duplicates import average_distances, group_duplicates
 from mapcsp.ranking.features import (
@@ -26,7 +27,7 @@ from mapcsp.ranking.features import (
     pool_features,
     rescored_energies,
 )
-from mapcsp.ranking.model import log_weights
+from mapcsp.ranking.model import default_ranker_file, log_weights
 from mapcsp.ranking.rank import analyse_pool
 from mapcsp.ranking.symmetry_found import find_symmetry, formula_units
 from mapcsp.records import (
@@ -305,6 +306,50 @@ def test_a_lost_formula_is_an_error_that_names_it(tmp_path):
     inputs = write_inputs(tmp_path, pools=[known.salt_pool(), known.empty_pool()])
     with pytest.raises(StoreError, match="1 of 3 accepted formulas have no relaxed pool: SrTiO3"):
         run_rank(**inputs)
+
+
+@pytest.mark.parametrize(("n", "end"), [(10, "F8, F9; run"), (11, "F8, F9, ...; run")])
+def test_of_many_lost_formulas_ten_are_named(tmp_path, n, end):
+    ids = [f"F{i}" for i in range(n)]
+    with pytest.raises(StoreError) as caught:
+        run_rank(**write_inputs(tmp_path, ids=["NaCl", *ids], pools=[known.salt_pool()]))
+    assert str(caught.value).startswith(f"{n} of {n + 1} accepted formulas have no relaxed pool: F0, F1, F2,")
+    assert f"{end} snakemake again" in str(caught.value)
+
+
+def test_of_many_unlisted_formulas_ten_are_named(tmp_path):
+    pools = [dataclasses.replace(known.empty_pool(), formula_id=f"F{i}") for i in range(11)]
+    with pytest.raises(StoreError) as caught:
+        run_rank(**write_inputs(tmp_path, ids=["F5"], pools=pools))
+    # In the order of letters: F0, F1, F10, F2 ...; F5 is accepted, so that ten are left.
+    assert str(caught.value).endswith("F0, F1, F10, F2, F3, F4, F6, F7, F8, F9; delete them")
+    pools.append(dataclasses.replace(known.empty_pool(), formula_id="F91"))
+    with pytest.raises(StoreError, match=r"F8, F9; delete them$"):
+        run_rank(**write_inputs(tmp_path, ids=["F5"], pools=pools))
+
+
+def test_the_outputs_say_what_they_were_made_with(tmp_path):
+    inputs = write_inputs(tmp_path, top_k=1)
+    # The job before ran where another package decides energies.
+    pools = [known.salt_pool(), known.oxide_pool(), known.empty_pool()]
+    write_records(tmp_path / "relaxed.jsonl", RelaxedPool, pools, versions={"another": "9.8"})
+    run_rank(**inputs)
+    headers = [read_header(tmp_path / "ranking" / f"{name}.jsonl") for name in ("outcomes", "candidates")]
+    for header in headers:
+        assert header["settings"] == value_hash(RankingSettings(top_k=1).model_dump(mode="json"))
+        assert header["ranker"] == file_sha256(default_ranker_file())
+        assert header["second_potential"] == "none"
+        assert header["versions"] == versions() | {"another": "9.8"}
+
+
+def test_a_failed_formula_has_a_row_with_its_counts_and_reason(tmp_path):
+    run_rank(**write_inputs(tmp_path))
+    assert read_csv(tmp_path / "ranking" / "failed.csv") == [
+        {
+            "id": "XeF2", "formula": "XeF2", "reason": "all searches ended without a valid crystal",
+            "n_candidates": "0", "n_relaxed": "0", "not_tried": "", "not_tried_probability": "0",
+        }
+    ]  # fmt: skip
 
 
 def test_a_pool_of_an_unlisted_formula_is_an_error_that_names_it(tmp_path):

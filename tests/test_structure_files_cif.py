@@ -84,6 +84,16 @@ SETTINGS = [
     ((5, 6, 7, 90, 100, 90), ("Na1 Na .1 .2 .3",), NAME.format("P 1 2~1~/c 1"), {"Na": 4}, 14),
     (SALT_CELL, SALT, "_symmetry_Int_Tables_number 225", {"Na": 4, "Cl": 4}, 225),
     (SALT_CELL, SALT, NAME.format("FM3M"), {"Na": 4, "Cl": 4}, 225),
+    # The tables have these groups in larger cells, too (C 1, F -1, F 4 2 2), which no number alone means.
+    (
+        (5, 6, 7, 80, 85, 95),
+        ("Na1 Na .1 .2 .3", "Cl1 Cl 0 0 0"),
+        "_space_group_IT_number 1",
+        {"Na": 1, "Cl": 1},
+        1,
+    ),
+    ((5, 6, 7, 80, 85, 95), ("Na1 Na .1 .2 .3",), "_space_group_IT_number 2", {"Na": 2}, 2),
+    ((5, 5, 7, 90, 90, 90), ("Na1 Na .1 .2 .3",), "_symmetry_Int_Tables_number 97", {"Na": 16}, 97),
     ((5, 6, 7, 90, 100, 90), ("Na1 Na .1 .2 .3",), NAME.format("P 1 21/n 1"), {"Na": 4}, 14),
     ((5, 6, 7, 90, 100, 90), ("Na1 Na .1 .2 .3",), NAME.format("P2_1/n"), {"Na": 4}, 14),
     ((5, 6, 7, 90, 90, 100), ("Na1 Na .1 .2 .3",), NAME.format("P 21/b"), {"Na": 4}, 14),

@@ -196,7 +196,7 @@ def _named(names: list[str], hall: str, number: float | None, code: str) -> tupl
             return [], f"there is no space group {number:g}"
         if choices and all(s.number != number for s in choices):
             return [], f"the file names the space group {name!r} and the number {number:g}, which is another"
-        choices = choices or of_number
+        choices = choices or _no_larger(of_number)
     if hall:
         try:
             operations = list(gemmi.symops_from_hall(hall))
@@ -217,6 +217,13 @@ def _named(names: list[str], hall: str, number: float | None, code: str) -> tupl
     if code and choices:
         choices = [s for s in choices if code.lower() in (s.ext.lower(), s.qualifier.lower())] or choices
     return [_of_table(s) for s in choices], ""
+
+
+def _no_larger(settings: list[gemmi.SpaceGroup]) -> list[gemmi.SpaceGroup]:
+    """Settings of one group without those in a multiple of its standard cell, such as C 1, which no number alone means."""
+    sizes = [len(list(s.operations())) for s in settings]
+    standard = max(n for s, n in zip(settings, sizes) if s.is_reference_setting())
+    return [s for s, n in zip(settings, sizes) if n <= standard]
 
 
 def _of_table(group: gemmi.SpaceGroup) -> Setting:
