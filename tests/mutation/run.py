@@ -149,6 +149,10 @@ class Warm:
 
     def _measure(self, session: pytest.Session) -> None:
         """Tests that fail or are skipped are left out."""
+        if session.testsfailed:
+            raise session.Interrupted(
+                "a test file cannot be imported: without its tests too few mutants would be caught"
+            )
         measured = coverage.Coverage(
             data_file=None, include=[str(PACKAGE / f"{m}.py") for m in self._modules], config_file=False
         )
